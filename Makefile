@@ -1,0 +1,57 @@
+# Everything runs from .venv, which `make install` builds from requirements.lock.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo .venv/tools/bin/uv)
+SOURCES := lexicons xrpc firehose appview sdk tests demo docs
+
+.PHONY: install demo node test check format bench docs lock clean
+
+install: .venv/.installed
+
+# uv comes from pip where the machine has none.
+.venv/.installed: pyproject.toml requirements.lock
+	@mkdir -p .venv
+	@if ! command -v $(UV) >/dev/null 2>&1; then \
+	  $(PYTHON) -m venv .venv/tools && .venv/tools/bin/pip install --quiet uv; fi
+	@test -x $(BIN)/python || $(UV) venv --quiet --allow-existing --python '>=3.11' .venv
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: install
+	@$(BIN)/python -m demo
+
+node: install
+	@$(BIN)/atdex node run
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+format: install
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: install
+	$(BIN)/python -m tests.benchmarks
+
+docs: install
+	$(BIN)/python docs/generate.py
+
+# The lock names packages and hashes and no index, so that it installs from a
+# mirror as well.
+lock:
+	$(UV) lock --quiet
+	$(UV) export --quiet --extra node --format requirements.txt --no-emit-project \
+	  --no-header --output-file requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,104 @@
+"""What a `Consumer` delivers: one event per frame that matters, in order within each repo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["create", "update", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a DID document says about an account, at the time it was resolved.
+
+    `handle` is what the document claims (`alsoKnownAs`); it has not been checked
+    the other way round. `signing_key` is the did:key of `#atproto`.
+    """
+
+    did: str
+    handle: str | None
+    pds: str | None
+    signing_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOp:
+    """One record that a commit created, updated or deleted.
+
+    `raw` is the record's DAG-CBOR exactly as it was signed; None for a delete.
+    `cid` is the text form (base32) of its CID; None for a delete.
+    """
+
+    action: Action
+    collection: str
+    rkey: str
+    cid: str | None
+    raw: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The base of every event. `seq` is the upstream's; `source` its base URL."""
+
+    source: str
+    seq: int
+    did: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitEvent(Event):
+    """A verified commit with at least one op in a wanted collection.
+
+    `ops` are only those in wanted collections, in the commit's order.
+    All of them share `rev`: a consumer applies all of them or none.
+    """
+
+    rev: str
+    time: str
+    ops: tuple[RecordOp, ...]
+    identity: Identity
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityEvent(Event):
+    """The account's DID document or handle changed; `identity` is the fresh one (None: gone)."""
+
+    time: str
+    identity: Identity | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEvent(Event):
+    """The account's hosting status changed upstream.
+
+    `status` is None where the upstream gave none, else a word such as `deactivated`,
+    `takendown`, `suspended`, `deleted`, or one that is not known yet.
+    """
+
+    time: str
+    active: bool
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncEvent(Event):
+    """The repo's state was reset or announced (`#sync`), its commit verified."""
+
+    rev: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedEvent(Event):
+    """A frame that failed verification, set aside with its reason.
+
+    `error` is the class name of the `FirehoseError`; `frame` is the raw frame, at most
+    `REJECTED_FRAME_BYTES` of it.
+    """
+
+    rev: str | None
+    error: str
+    reason: str
+    frame: bytes
