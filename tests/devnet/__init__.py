@@ -1,0 +1,8 @@
+"""A real PLC directory and a real PDS on loopback, for tests and for recording the demo."""
+
+from tests.devnet.account import Account, Written
+from tests.devnet.errors import DevnetError, DevnetUnavailable, Refused
+from tests.devnet.harness import Devnet
+from tests.devnet.install import install
+
+__all__ = ["Account", "Devnet", "DevnetError", "DevnetUnavailable", "Refused", "Written", "install"]

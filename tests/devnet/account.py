@@ -1,0 +1,141 @@
+"""An account on the devnet's PDS, and what its owner can do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.devnet.errors import Refused
+
+Json = Mapping[str, Any]
+LIST_PAGE = 100  # records; what listRecords gives at most
+WRITES_PER_COMMIT = 200  # of applyWrites, by the PDS
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A record as the PDS has it after a write; `cid` and `rev` are the PDS's own words."""
+
+    uri: str
+    cid: str
+    rev: str | None = None
+
+    @property
+    def rkey(self) -> str:
+        return self.uri.rsplit("/", 1)[1]
+
+
+def call(
+    http: httpx.Client,
+    method: str,
+    *,
+    params: Json | None = None,
+    body: Any = None,
+    authorization: str | None = None,
+) -> Any:
+    """One XRPC call: a query where `body` is None, else a procedure. Raises Refused.
+
+    Returns the decoded JSON, or the raw bytes of any other answer (a CAR, a blob).
+    """
+    headers = {"Authorization": authorization} if authorization else {}
+    path = f"/xrpc/{method}"
+    if body is None:
+        response = http.get(path, params=dict(params or {}), headers=headers)
+    elif isinstance(body, bytes):
+        headers["Content-Type"] = "application/octet-stream"
+        response = http.post(path, content=body, headers=headers)
+    else:
+        response = http.post(path, json=body, headers=headers)
+    is_json = response.headers.get("content-type", "").startswith("application/json")
+    if response.is_error:
+        told = response.json() if is_json else {}
+        raise Refused(
+            method,
+            response.status_code,
+            str(told.get("error", "")),
+            str(told.get("message", response.text[:200])),
+        )
+    return response.json() if is_json else response.content
+
+
+class Account:
+    """Calls the PDS in the name of `did`. May be shared between threads: the PDS orders writes."""
+
+    def __init__(self, http: httpx.Client, did: str, handle: str, token: str) -> None:
+        self._http = http
+        self._authorization = f"Bearer {token}"
+        self.did = did
+        self.handle = handle
+
+    def query(self, method: str, **params: Any) -> Any:
+        return call(self._http, method, params=params, authorization=self._authorization)
+
+    def procedure(self, method: str, body: Any) -> Any:
+        return call(self._http, method, body=body, authorization=self._authorization)
+
+    def create_record(self, collection: str, record: Json, rkey: str | None = None) -> Written:
+        """Raises Refused where `rkey` is taken. The PDS does not validate the record."""
+        body = self._write(collection, record, rkey)
+        return _written(self.procedure("com.atproto.repo.createRecord", body))
+
+    def put_record(self, collection: str, rkey: str, record: Json) -> Written:
+        """Creates or replaces. A record that is there already, and equal, makes no commit."""
+        body = self._write(collection, record, rkey)
+        return _written(self.procedure("com.atproto.repo.putRecord", body))
+
+    def delete_record(self, collection: str, rkey: str) -> None:
+        body = {"repo": self.did, "collection": collection, "rkey": rkey}
+        self.procedure("com.atproto.repo.deleteRecord", body)
+
+    def apply_writes(self, writes: Sequence[Json]) -> list[Written | None]:
+        """All of `writes` in one commit; None stands for a delete.
+
+        A write is what the lexicon of applyWrites says, with its `$type` as `create`, `update`
+        or `delete` alone.
+        """
+        if len(writes) > WRITES_PER_COMMIT:
+            raise ValueError(f"a commit takes at most {WRITES_PER_COMMIT} writes")
+        spelled = [
+            {**write, "$type": f"com.atproto.repo.applyWrites#{write['$type']}"} for write in writes
+        ]
+        body = {"repo": self.did, "writes": spelled, "validate": False}
+        results = self.procedure("com.atproto.repo.applyWrites", body)["results"]
+        return [_written(result) if "uri" in result else None for result in results]
+
+    def upload_blob(self, content: bytes) -> Any:
+        """The blob reference to put into a record."""
+        return self.procedure("com.atproto.repo.uploadBlob", content)["blob"]
+
+    def list_records(self, collection: str) -> dict[str, str]:
+        """The CID of every record of the collection by its URI, as the PDS has them now."""
+        found: dict[str, str] = {}
+        cursor: str | None = None
+        while True:
+            params: dict[str, Any] = {"repo": self.did, "collection": collection}
+            params |= {"limit": LIST_PAGE} | ({"cursor": cursor} if cursor else {})
+            page = self.query("com.atproto.repo.listRecords", **params)
+            found |= {record["uri"]: record["cid"] for record in page["records"]}
+            cursor = page.get("cursor")
+            if not cursor:
+                return found
+
+    def change_handle(self, handle: str) -> None:
+        self.procedure("com.atproto.identity.updateHandle", {"handle": handle})
+        self.handle = handle
+
+    def deactivate(self) -> None:
+        self.procedure("com.atproto.server.deactivateAccount", {})
+
+    def activate(self) -> None:
+        self.procedure("com.atproto.server.activateAccount", {})
+
+    def _write(self, collection: str, record: Json, rkey: str | None) -> dict[str, Any]:
+        body = {"repo": self.did, "collection": collection, "record": record, "validate": False}
+        return body | ({"rkey": rkey} if rkey is not None else {})
+
+
+def _written(answer: Json) -> Written:
+    return Written(answer["uri"], answer["cid"], answer.get("commit", {}).get("rev"))
