@@ -2,6 +2,9 @@
 
 A family (see `atdex_lexicons.families`) turns a record in its own dialect into one of the
 five classes here, and back. Nothing else in atdex knows how a family spells a field.
+
+Values in `metadata` and in field operations are plain: None, bool, int, float, str, bytes,
+and lists and string-keyed dicts of these.
 """
 
 from __future__ import annotations
@@ -96,6 +99,7 @@ class Schema:
     license: str | None = None
     tags: tuple[str, ...] = ()
     created_at: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,8 @@ class Split:
 class Dataset:
     """A dataset: where its shards are, and which schema its samples have.
 
-    `sample_count`, `byte_count` and `shard_count` are what the publisher states.
+    `sample_count` and `byte_count` are what the publisher states. `shards` is empty where the
+    record uses a kind of storage that this version does not know.
     """
 
     name: str
@@ -167,8 +172,10 @@ class Dataset:
 
     @property
     def checksummed(self) -> bool:
-        """Whether every shard carries a checksum (a blob's CID is one)."""
-        return all(s.checksum is not None or isinstance(s, BlobShard) for s in self.shards)
+        """Whether there are shards and every one carries a checksum (a blob's CID is one)."""
+        return bool(self.shards) and all(
+            s.checksum is not None or isinstance(s, BlobShard) for s in self.shards
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +198,21 @@ class PythonCode:
 
 @dataclass(frozen=True, slots=True)
 class FieldOps:
-    """A declarative transformation: operations in order, each a plain mapping with `op`."""
+    """A declarative transformation: operations in order, each a plain mapping with `op`.
+
+    | `op` | other keys |
+    | --- | --- |
+    | `rename` | `from`, `to` |
+    | `drop` | `field`, `default` (a value) |
+    | `add` | `field`, `value` (a value) |
+    | `cast` | `field`, `from`, `to` (a primitive's name or a dtype) |
+    | `map` | `field`, `values` (a list of `[from, to]` pairs of values) |
+    | `select` | `fields` (names) |
+    | `nest` | `fields` (names), `into` |
+    | `hoist` | `field`, `fields` (names) |
+
+    Any other `op` is one that this version does not know: such a lens cannot be applied.
+    """
 
     ops: tuple[Mapping[str, Any], ...]
 
@@ -212,6 +233,7 @@ class Lens:
     source_version: str | None = None
     target_version: str | None = None
     created_at: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +256,8 @@ class Verification:
     method: str
     description: str = ""
     created_at: str = ""
+    code_hash: Checksum | None = None
+    proof: CodeReference | None = None
 
 
 Model = Schema | Dataset | Lens | Label | Verification
