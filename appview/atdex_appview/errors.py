@@ -1,0 +1,148 @@
+"""The errors of the node.
+
+AppviewError
+├── ConfigError               a setting that is unknown or does not fit (the operator's)
+├── StoreError
+│   ├── StoreUnavailable      the record store cannot answer now (ours: disk, memory, closed)
+│   ├── StoreInUse            another process holds the data directory (the operator's to end)
+│   └── StoreFormatUnknown    the files were written by another version (the operator's to choose)
+├── SearchError
+│   └── SearchUnavailable     the search index cannot answer or write (ours)
+├── StateError
+│   └── StateUnavailable      the SQLite state cannot answer or write (ours)
+├── InvalidPosition           a cursor that no page of ours has issued (the caller's)
+└── WriteFailed               a batch could not be made durable (ours: the node stops, nothing is
+                              acknowledged, and a restart repeats the work)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class AppviewError(Exception):
+    """The base of everything that this package raises on purpose."""
+
+
+class ConfigError(AppviewError):
+    """The operator's: `key` (None: the whole `place`) is not usable. `nearest` is a known name."""
+
+    def __init__(
+        self, place: str, key: str | None, reason: str, *, nearest: str | None = None
+    ) -> None:
+        super().__init__(place, key, reason)
+        self.place = place
+        self.key = key
+        self.reason = reason
+        self.nearest = nearest
+
+    def __str__(self) -> str:
+        subject = self.place if self.key is None else f"{self.place}: {self.key}"
+        hint = "" if self.nearest is None else f"; the nearest is {self.nearest!r}"
+        return f"{subject} {self.reason}{hint}"
+
+
+class StoreError(AppviewError):
+    """The record store."""
+
+
+class StoreUnavailable(StoreError):
+    """Ours: the record store cannot answer. Retry later; if it lasts, look at the disk."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the record store cannot answer: {self.reason}"
+
+
+class StoreInUse(StoreError):
+    """The operator's: DuckDB lets one process open a database file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"another node uses this data directory ({self.path.parent}): "
+            "stop it, or choose another directory with --data-dir"
+        )
+
+
+class StoreFormatUnknown(StoreError):
+    """The operator's: a store, index or state file of a format that this version does not read."""
+
+    def __init__(self, path: Path, found: str, known: str) -> None:
+        super().__init__(path, found, known)
+        self.path = path
+        self.found = found
+        self.known = known
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} has format {self.found}, this version of atdex reads {self.known}: "
+            "run the version that wrote it, or start with an empty data directory"
+        )
+
+
+class SearchError(AppviewError):
+    """The search index."""
+
+
+class SearchUnavailable(SearchError):
+    """Ours: the search index cannot answer or write."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the search index in {self.path} is unavailable: {self.reason} "
+            "(it is derived data: with the node stopped, deleting that directory rebuilds it)"
+        )
+
+
+class StateError(AppviewError):
+    """The SQLite state."""
+
+
+class StateUnavailable(StateError):
+    """Ours: the SQLite state cannot answer or write."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the state file {self.path} is unavailable: {self.reason}"
+
+
+class InvalidPosition(AppviewError):
+    """The caller's: a page position that was not issued by this kind of listing."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"not a position of this listing: {self.reason}; start again without a cursor"
+
+
+class WriteFailed(AppviewError):
+    """Ours: a batch was not made durable. The cause is chained; nothing of it was acknowledged."""
+
+    def __init__(self, stage: str, size: int) -> None:
+        super().__init__(stage, size)
+        self.stage = stage
+        self.size = size
+
+    def __str__(self) -> str:
+        return (
+            f"a batch of {self.size} changes failed at the {self.stage}; the node stops so that "
+            "a restart repeats it from the saved cursor"
+        )
