@@ -1,0 +1,199 @@
+"""One method of the server: everything its document says, compiled when it is registered.
+
+    params -> input -> handler -> output
+
+Each stage may answer with an XrpcError; nothing after it runs then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope
+
+from atdex_lexicons.errors import Invalid, listed
+from atdex_xrpc.answers import Answer
+from atdex_xrpc.body import read_body
+from atdex_xrpc.errors import (
+    GENERIC_ERRORS,
+    InvalidAnswer,
+    InvalidRequest,
+    RegistrationError,
+    UndeclaredError,
+    UnsupportedEncoding,
+    XrpcError,
+    shown,
+)
+from atdex_xrpc.jsontext import BadJson, parse_json
+from atdex_xrpc.params import parse_query
+
+if TYPE_CHECKING:
+    from atdex_lexicons.catalog import Catalog
+
+JSON_ENCODING = "application/json"
+
+# A datetime or a dataclass in an answer is a mistake of the handler: its text form is
+# not what any lexicon means.
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a handler gets.
+
+    `params` are typed and have their defaults; a parameter without either is absent. `input` is
+    the validated JSON value, the body's bytes where the document declares another encoding, and
+    None where it declares no input. `client_ip` is None where the server does not know it.
+    """
+
+    nsid: str
+    params: Mapping[str, Any]
+    input: Any
+    headers: Headers
+    client_ip: str | None
+
+
+Handler = Callable[[Request], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one request's input."""
+
+    input_bytes: int
+    input_seconds: float
+
+
+class Method:
+    """A handler with its document. Raises RegistrationError where the two cannot meet."""
+
+    def __init__(
+        self, catalog: Catalog, nsid: str, handler: Handler, limits: Limits, *, check_output: bool
+    ) -> None:
+        kind = catalog.kind(nsid) if nsid in catalog else None
+        if kind not in ("query", "procedure"):
+            raise RegistrationError(
+                nsid,
+                "the catalog has no document of that name"
+                if kind is None
+                else f"a {kind} has no request and answer",
+            )
+        main = catalog.document(nsid)["defs"]["main"]
+        self.nsid = nsid
+        self.verbs = ("GET", "HEAD", "OPTIONS") if kind == "query" else ("POST", "OPTIONS")
+        self._catalog = catalog
+        self._handler = handler
+        self._limits = limits
+        self._check = check_output
+        self._takes = _Encoding(main["input"]["encoding"]) if "input" in main else None
+        self._is_procedure = kind == "procedure"
+        self._gives: str | None = main["output"]["encoding"] if "output" in main else None
+        if self._gives is not None and "*" in self._gives:
+            raise RegistrationError(nsid, f"its output has no definite encoding ({self._gives})")
+        self._is_json = self._gives == JSON_ENCODING
+        self._errors = GENERIC_ERRORS.union(error["name"] for error in main.get("errors", ()))
+
+    def refuse_verb(self, verb: str) -> XrpcError:
+        return InvalidRequest(f"{self.nsid} is called with {self.verbs[0]}, not {shown(verb, 20)}")
+
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        try:
+            params = self._catalog.parse_params(self.nsid, parse_query(scope["query_string"]))
+        except Invalid as error:
+            raise InvalidRequest(listed(error.problems)) from None
+        headers = Headers(scope=scope)
+        given = await self._input(headers, receive) if self._is_procedure else None
+        client = scope.get("client")
+        request = Request(self.nsid, params, given, headers, client[0] if client else None)
+        try:
+            value = await self._handler(request)
+        except XrpcError as error:
+            if self._check and error.url is None and error.error not in self._errors:
+                raise UndeclaredError(self.nsid, error.error) from error
+            raise
+        return self._output(value)
+
+    async def _input(self, headers: Headers, receive: Receive) -> Any:
+        declared = headers.get("content-length")
+        if self._takes is None:
+            if declared not in (None, "0") or "transfer-encoding" in headers:
+                raise InvalidRequest(f"{self.nsid} takes no input")
+            return None
+        untyped = "content-type" not in headers
+        if not untyped:
+            self._takes.check(headers)
+        raw = await read_body(
+            receive,
+            None if declared is None else declared.encode(),
+            self._limits.input_bytes,
+            self._limits.input_seconds,
+        )
+        if not raw:
+            raise InvalidRequest(f"{self.nsid} needs an input of {self._takes.pattern}")
+        if untyped:
+            raise UnsupportedEncoding("the input has no Content-Type")
+        if not self._takes.is_json:
+            return raw
+        try:
+            value = parse_json(raw)
+            self._catalog.validate_input(self.nsid, value)
+        except BadJson as error:
+            raise InvalidRequest(f"the input is {error}") from None
+        except Invalid as error:
+            raise InvalidRequest(listed(error.problems)) from None
+        return value
+
+    def _output(self, value: Any) -> Answer:
+        if self._gives is None:
+            if value is not None:
+                raise InvalidAnswer(self.nsid, "the document declares no output")
+            return Answer(200, b"")
+        if not self._is_json:
+            if not isinstance(value, bytes):
+                raise InvalidAnswer(self.nsid, f"{self._gives} is answered as bytes")
+            return Answer(200, value, content_type=self._gives.encode())
+        if value is None:
+            raise InvalidAnswer(self.nsid, "the handler returned nothing")
+        raw = orjson.dumps(value, option=_OPTIONS)
+        if self._check:
+            try:
+                # What counts is the text that leaves, with its spliced fragments.
+                self._catalog.validate_output(self.nsid, orjson.loads(raw))
+            except Invalid as error:
+                raise InvalidAnswer(self.nsid, listed(error.problems)) from error
+        return Answer(200, raw)
+
+
+class _Encoding:
+    """What a document says about the Content-Type of an input: `image/*`, `application/json`."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.is_json = pattern == JSON_ENCODING
+        self._prefix = pattern.rstrip("*") if pattern.endswith("/*") else None
+
+    def check(self, headers: Headers) -> None:
+        """Raises UnsupportedEncoding for another type, a charset that is not UTF-8, or a
+        compressed body.
+        """
+        media, _, rest = headers["content-type"].partition(";")
+        media = media.strip().lower()
+        if not self._fits(media):
+            raise UnsupportedEncoding(f"the input must be {self.pattern}, not {shown(media)}")
+        for attribute in rest.lower().split(";"):
+            name, _, value = attribute.strip().partition("=")
+            if self.is_json and name == "charset" and value.strip('"') not in ("utf-8", "utf8"):
+                raise UnsupportedEncoding("JSON is sent as UTF-8")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedEncoding("a compressed input is not taken")
+
+    def _fits(self, media: str) -> bool:
+        if self.pattern == "*/*":
+            return "/" in media
+        if self._prefix is not None:
+            return media.startswith(self._prefix)
+        return media == self.pattern
