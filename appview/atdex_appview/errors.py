@@ -37,9 +37,11 @@ class ConfigError(AppviewError):
         self.nearest = nearest
 
     def __str__(self) -> str:
-        subject = self.place if self.key is None else f"{self.place}: {self.key}"
-        hint = "" if self.nearest is None else f"; the nearest is {self.nearest!r}"
-        return f"{subject} {self.reason}{hint}"
+        if self.key is None:
+            return f"{self.place} {self.reason}"
+        if self.nearest is None:
+            return f"{self.place}: {self.key} {self.reason}"
+        return f"{self.place}: {self.key!r} {self.reason}; the nearest is {self.nearest!r}"
 
 
 class StoreError(AppviewError):
