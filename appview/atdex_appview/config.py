@@ -1,0 +1,248 @@
+"""The node's configuration: one frozen dataclass, read once, in the entry point.
+
+Flags win over `ATDEX_*` variables, variables over `atdex.toml`, the file over the defaults.
+A key that is not known is an error that names the nearest one: a misspelt setting must not
+leave a node running on the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+import platformdirs
+
+from atdex_appview import settings as kinds
+from atdex_appview.errors import ConfigError
+from atdex_appview.settings import Setting, WrongValue
+
+FILE_NAME = "atdex.toml"
+VARIABLE_PREFIX = "ATDEX_"
+
+OTHER_VARIABLES = frozenset({"ATDEX_NODE", "ATDEX_CACHE_DIR", "ATDEX_REQUIRE_DEVNET"})
+"""Variables of this prefix that belong to the SDK or to the tests: no settings, no mistakes."""
+
+MAX_FILE_BYTES = 1_000_000
+"""Bytes of a configuration file: a thousand times what one needs, and no log file by mistake."""
+
+MAX_MEMORY_MB = 1_048_576
+"""MB, one TiB: a higher memory limit is a slip of the unit."""
+
+
+def _setting(default: Any, parse: kinds.Parse, type_: str, help_: str, flag: str = "") -> Any:
+    facts = {"parse": parse, "type": type_, "help": help_, "flag": flag}
+    if callable(default):
+        return field(default_factory=default, metadata=facts)
+    return field(default=default, metadata=facts)
+
+
+def _default_data_dir() -> Path:
+    return platformdirs.user_data_path("atdex", appauthor=False) / "node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """Everything that a node is told from outside. `SETTINGS` is the same as a table."""
+
+    relays: tuple[str, ...] = _setting(
+        ("https://relay1.us-east.bsky.network",),
+        kinds.many(kinds.url("https", "http", "wss", "ws"), at_least=1, at_most=16),
+        "list of URLs",
+        "Relays or PDSes to follow: a base URL, or the full address of subscribeRepos.",
+        flag="--relay",
+    )
+    plc: str = _setting(
+        "https://plc.directory",
+        kinds.url("https", "http"),
+        "URL",
+        "The PLC directory that did:plc identities are read from.",
+    )
+    data_dir: Path = _setting(
+        _default_data_dir,
+        kinds.path,
+        "path",
+        "Where the node keeps its stores. One node per folder.",
+    )
+    host: str = _setting("127.0.0.1", kinds.text, "text", "Address to listen on.")
+    port: int = _setting(
+        3180, kinds.integer(0, 65535), "integer", "Port to listen on; 0 takes a free one."
+    )
+    public_url: str | None = _setting(
+        None,
+        kinds.optional(kinds.url("https", "http")),
+        "URL",
+        "What the node is called from outside; its did:web is made of it. "
+        "Unset: http://localhost and the port.",
+    )
+    allow_private_hosts: bool = _setting(
+        False,
+        kinds.flag,
+        "boolean",
+        "Also follow and resolve hosts in private and loopback networks. For sandboxes.",
+    )
+    collections: tuple[str, ...] = _setting(
+        (),
+        kinds.many(kinds.nsid_pattern),
+        "list of NSIDs",
+        "Collections to index, each an NSID or a prefix with `.*`. Empty: those of every family.",
+        flag="--collection",
+    )
+    batch_size: int = _setting(
+        1000,
+        kinds.integer(1, 10_000),
+        "integer",
+        "Changes that are written in one transaction at most.",
+    )
+    batch_delay: float = _setting(
+        0.2,
+        kinds.seconds(0.0, 10.0),
+        "seconds",
+        "How long a change waits for others before it is written.",
+    )
+    memory_limit_mb: int = _setting(
+        1024, kinds.integer(128, MAX_MEMORY_MB), "MB", "Memory that DuckDB may use."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info",
+        kinds.choice("debug", "info", "warning", "error"),
+        "word",
+        "Least severity that is logged: debug, info, warning or error.",
+    )
+    log_format: Literal["text", "json"] = _setting(
+        "text", kinds.choice("text", "json"), "word", "Log lines as text or as json."
+    )
+
+    def origin(self, port: int | None = None) -> str:
+        """What the node is called from outside; `port` is the one really bound."""
+        return self.public_url or f"http://localhost:{self.port if port is None else port}"
+
+    def did(self, port: int | None = None) -> str:
+        """The node's did:web. A port is part of it, percent-encoded; a path follows as `:part`."""
+        parts = urlsplit(self.origin(port))
+        return "did:web:" + ":".join(
+            quote(part, safe="") for part in (parts.netloc, *parts.path.split("/")) if part
+        )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the node."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def _table() -> tuple[Setting, ...]:
+    defaults = NodeConfig()
+    return tuple(
+        Setting(
+            name=f.name,
+            type=f.metadata["type"],
+            default=getattr(defaults, f.name),
+            help=f.metadata["help"],
+            parse=f.metadata["parse"],
+            flag=f.metadata["flag"] or f"--{f.name.replace('_', '-')}",
+        )
+        for f in fields(NodeConfig)
+    )
+
+
+SETTINGS: tuple[Setting, ...] = _table()
+
+
+def load_config(
+    file: Path | None, env: Mapping[str, str], flags: Mapping[str, object]
+) -> NodeConfig:
+    """Reads a configuration file (None: no file), variables and flags; the later ones win.
+
+    A flag that is None was not given. Raises ConfigError, which names the place.
+    """
+    known = {setting.name: setting for setting in SETTINGS}
+    by_variable = {setting.variable: setting.name for setting in SETTINGS}
+    found: dict[str, Any] = {}
+    if file is not None:
+        for key, value in _read(file).items():
+            found[key] = _value(known, key, value, place=str(file))
+    for variable, value in sorted(env.items()):
+        if not variable.startswith(VARIABLE_PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        if variable not in by_variable:
+            raise _unknown(variable, by_variable, place="the environment")
+        key = by_variable[variable]
+        found[key] = _value(known, key, value, place=variable)
+    for key, value in flags.items():
+        if value is not None:
+            place = known[key].flag if key in known else "the command line"
+            found[key] = _value(known, key, value, place=place)
+    return NodeConfig(**found)
+
+
+def to_toml(config: NodeConfig, table: tuple[Setting, ...] = SETTINGS) -> str:
+    """The configuration as a file that `load_config` reads back; secrets are left out."""
+    lines: list[str] = []
+    for setting in table:
+        if setting.secret:
+            lines.append(f"# {setting.name}: a secret, not shown")
+            continue
+        value = getattr(config, setting.name)
+        if value is None:
+            lines.append(f"# {setting.name} is not set")
+        else:
+            lines.append(f"{setting.name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    wrong = partial(ConfigError, str(file), None)
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(MAX_FILE_BYTES + 1)
+    except OSError as failure:
+        raise wrong(f"cannot be read: {failure.strerror or failure}") from failure
+    if len(raw) > MAX_FILE_BYTES:
+        raise wrong(f"is larger than {MAX_FILE_BYTES} bytes")
+    try:
+        return tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as failure:
+        raise wrong(f"is no TOML: {failure}") from failure
+
+
+def _value(known: Mapping[str, Setting], key: str, value: object, *, place: str) -> Any:
+    if key not in known:
+        raise _unknown(key, known, place=place)
+    try:
+        return known[key].parse(value)
+    except WrongValue as wrong:
+        raise ConfigError(place, key, str(wrong)) from None
+
+
+def _unknown(key: str, known: Mapping[str, object], *, place: str) -> ConfigError:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+    return ConfigError(place, key, "is not a setting", nearest=nearest)
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case tuple():
+            return "[" + ", ".join(_toml(item) for item in value) + "]"
+        case _:
+            return _quoted(str(value))
+
+
+def _quoted(value: str) -> str:
+    # TOML's basic string: settings hold printable text only, so two escapes are enough.
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

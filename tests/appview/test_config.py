@@ -1,0 +1,195 @@
+"""Where a setting comes from, who wins, and what a mistake is told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from atdex_appview.config import SETTINGS, NodeConfig, load_config, to_toml
+from atdex_appview.errors import ConfigError
+from tests.support.paths import TESTS
+
+GUIDE = TESTS.parent / "docs" / "run-a-node.md"
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "atdex.toml"
+    file.write_text(text)
+    return file
+
+
+def test_without_anything_the_defaults_are_the_safe_ones() -> None:
+    config = load_config(None, {}, {})
+    assert config == NodeConfig()
+    assert config.host == "127.0.0.1"
+    assert config.loopback
+    assert not config.allow_private_hosts
+    assert config.plc == "https://plc.directory"
+    assert all(relay.startswith("https://") for relay in config.relays)
+
+
+def test_flags_win_over_variables_and_variables_over_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, 'host = "a.example"\nport = 1000\nplc = "https://a.example"\n')
+    env = {"ATDEX_PORT": "2000", "ATDEX_PLC": "https://b.example", "HOME": "/nowhere"}
+    config = load_config(file, env, {"plc": "https://c.example", "data_dir": None})
+    assert (config.host, config.port, config.plc) == ("a.example", 2000, "https://c.example")
+    assert config.data_dir == NodeConfig().data_dir
+
+
+def test_lists_come_as_arrays_as_words_and_as_repeated_flags(tmp_path: Path) -> None:
+    file = write(tmp_path, 'relays = ["https://a.example/", "https://a.example"]')
+    assert load_config(file, {}, {}).relays == ("https://a.example",)
+    env = {"ATDEX_RELAYS": "wss://a.example, http://127.0.0.1:2583"}
+    assert load_config(file, env, {}).relays == ("wss://a.example", "http://127.0.0.1:2583")
+    assert load_config(file, env, {"relays": ["ws://x.example"]}).relays == ("ws://x.example",)
+
+
+def test_an_unknown_key_of_the_file_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"relay.*the nearest is 'relays'") as caught:
+        load_config(write(tmp_path, 'relay = "https://a.example"'), {}, {})
+    assert caught.value.key == "relay"
+    assert caught.value.nearest == "relays"
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_table_in_the_file_is_an_unknown_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'node'"):
+        load_config(write(tmp_path, '[node]\nhost = "a.example"'), {}, {})
+
+
+def test_an_unknown_variable_names_the_nearest_and_others_are_no_settings() -> None:
+    with pytest.raises(ConfigError, match="the nearest is 'ATDEX_DATA_DIR'"):
+        load_config(None, {"ATDEX_DATADIR": "/tmp/x"}, {})
+    env = {"ATDEX_NODE": "http://127.0.0.1:1", "ATDEX_REQUIRE_DEVNET": "1", "PATH": ""}
+    assert load_config(None, env, {}) == NodeConfig()
+
+
+def test_an_unknown_flag_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="the nearest is 'host'"):
+        load_config(None, {}, {"hosts": "a.example"})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('port = "x"', "port must be a whole number"),
+        ("port = true", "port must be a whole number, not true or false"),
+        ("port = 65536", "port must be from 0 to 65535"),
+        ("port = -1", "port must be from 0 to 65535"),
+        ("port = 1.5", "port must be a whole number"),
+        ("host = 7", "host must be text, not a number"),
+        ('host = ""', "host must be 1 to"),
+        ('host = "a\\u0000b"', "host must be 1 to"),
+        ('plc = "plc.directory"', "plc must be a URL that starts with https:// or http://"),
+        ('plc = "ftp://plc.directory"', "plc must be a URL that starts with"),
+        ('plc = "https://"', "plc is no URL with a host"),
+        ('plc = "https://a.example:99999"', "plc is no URL"),
+        ('plc = "https://[::1"', "plc is no URL"),
+        ('plc = "https://me:secret@a.example"', "plc must carry no user name"),
+        ('plc = "https://a.example/?q=1"', "plc must have no query"),
+        ('relays = "a.example"', "relays must be a URL"),
+        ("relays = []", "relays must have 1 to"),
+        ("relays = [1]", "relays must be text"),
+        ("relays = 1", "relays must be a list"),
+        ('allow_private_hosts = "maybe"', "allow_private_hosts must be true or false"),
+        ("allow_private_hosts = 1", "allow_private_hosts must be true or false"),
+        ('collections = ["nope"]', "collections must be an NSID"),
+        ('collections = ["a.b.*.c"]', "collections must be an NSID"),
+        ('log_level = "loud"', "log_level must be one of debug, info, warning, error"),
+        ('batch_delay = "soon"', "batch_delay must be a number of seconds"),
+        ("batch_delay = nan", "batch_delay must be from"),
+        ("batch_delay = 11", "batch_delay must be from"),
+        ("batch_size = 0", "batch_size must be from 1"),
+        ("host = ", "is no TOML"),
+        ("port = 1\nport = 2", "is no TOML"),
+    ],
+)
+def test_a_wrong_value_says_where_it_is_and_what_would_fit(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {}, {})
+    assert str(file) in str(caught.value)
+    assert says in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_wrong_variable_and_a_wrong_flag_are_called_by_their_names() -> None:
+    with pytest.raises(ConfigError, match="ATDEX_PORT"):
+        load_config(None, {"ATDEX_PORT": "x"}, {})
+    with pytest.raises(ConfigError, match="--relay"):
+        load_config(None, {}, {"relays": ["x"]})
+
+
+def test_a_missing_or_binary_file_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "none.toml", {}, {})
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is no TOML"):
+        load_config(tmp_path / "bad.toml", {}, {})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path, {}, {})
+
+
+def test_an_empty_variable_unsets_what_may_be_unset(tmp_path: Path) -> None:
+    file = write(tmp_path, 'public_url = "https://index.example"')
+    assert load_config(file, {"ATDEX_PUBLIC_URL": ""}, {}).public_url is None
+
+
+def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path) -> None:
+    config = NodeConfig(
+        relays=("https://a.example", "ws://127.0.0.1:1"),
+        data_dir=tmp_path / 'a "quoted" \\ folder',
+        public_url="https://index.example",
+        allow_private_hosts=True,
+        collections=("app.bsky.atdata.*",),
+        batch_delay=0.05,
+    )
+    assert load_config(write(tmp_path, to_toml(config)), {}, {}) == config
+    assert load_config(write(tmp_path, to_toml(NodeConfig())), {}, {}) == NodeConfig()
+
+
+def test_a_secret_is_never_printed() -> None:
+    from dataclasses import replace
+
+    table = tuple(replace(row, secret=row.name == "plc") for row in SETTINGS)
+    printed = to_toml(NodeConfig(plc="https://hidden.example"), table)
+    assert "hidden" not in printed
+    assert "plc" in printed
+
+
+@pytest.mark.parametrize(
+    ("config", "did"),
+    [
+        (NodeConfig(), "did:web:localhost%3A3180"),
+        (NodeConfig(port=0), "did:web:localhost%3A4567"),
+        (NodeConfig(public_url="https://index.example"), "did:web:index.example"),
+        (NodeConfig(public_url="https://index.example:8443"), "did:web:index.example%3A8443"),
+    ],
+)
+def test_the_nodes_did_is_made_of_its_public_url(config: NodeConfig, did: str) -> None:
+    assert config.did(port=4567 if config.port == 0 else None) == did
+
+
+def test_the_table_of_settings_is_the_dataclass() -> None:
+    assert [row.name for row in SETTINGS] == [f.name for f in fields(NodeConfig)]
+    for row in SETTINGS:
+        assert row.help.endswith(".")
+        assert row.parse(row.default) == row.default
+
+
+def test_every_setting_is_documented_with_its_variable_flag_and_help() -> None:
+    rows = [line for line in GUIDE.read_text().splitlines() if line.startswith("| `")]
+    for row in SETTINGS:
+        line = next((line for line in rows if line.startswith(f"| `{row.name}` ")), "")
+        assert f"`{row.flag}`" in line, f"{row.name} is missing in {GUIDE.name}"
+        assert row.help in line
+        assert f"| {row.type} |" in line
+    documented = {re.split("`", line)[1] for line in rows} & {
+        re.split("`", line)[1] for line in rows if "`--" in line
+    }
+    assert documented == {row.name for row in SETTINGS}
