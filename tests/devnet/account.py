@@ -28,27 +28,31 @@ class Written:
         return self.uri.rsplit("/", 1)[1]
 
 
-def call(
-    http: httpx.Client,
-    method: str,
-    *,
-    params: Json | None = None,
-    body: Any = None,
-    authorization: str | None = None,
-) -> Any:
-    """One XRPC call: a query where `body` is None, else a procedure. Raises Refused.
+def query(http: httpx.Client, method: str, params: Json, authorization: str | None = None) -> Any:
+    """Calls a query. Returns the decoded JSON, or the bytes of any other answer (a CAR, a blob)."""
+    response = http.get(f"/xrpc/{method}", params=dict(params), headers=_headers(authorization))
+    return _answer(method, response)
 
-    Returns the decoded JSON, or the raw bytes of any other answer (a CAR, a blob).
-    """
-    headers = {"Authorization": authorization} if authorization else {}
+
+def procedure(http: httpx.Client, method: str, body: Any, authorization: str | None = None) -> Any:
+    """Calls a procedure; `body` is JSON, bytes, or None for the ones that take nothing."""
+    headers = _headers(authorization)
     path = f"/xrpc/{method}"
     if body is None:
-        response = http.get(path, params=dict(params or {}), headers=headers)
+        response = http.post(path, headers=headers)
     elif isinstance(body, bytes):
-        headers["Content-Type"] = "application/octet-stream"
-        response = http.post(path, content=body, headers=headers)
+        binary = {"Content-Type": "application/octet-stream"}
+        response = http.post(path, content=body, headers=headers | binary)
     else:
         response = http.post(path, json=body, headers=headers)
+    return _answer(method, response)
+
+
+def _headers(authorization: str | None) -> dict[str, str]:
+    return {"Authorization": authorization} if authorization else {}
+
+
+def _answer(method: str, response: httpx.Response) -> Any:
     is_json = response.headers.get("content-type", "").startswith("application/json")
     if response.is_error:
         told = response.json() if is_json else {}
@@ -71,10 +75,10 @@ class Account:
         self.handle = handle
 
     def query(self, method: str, **params: Any) -> Any:
-        return call(self._http, method, params=params, authorization=self._authorization)
+        return query(self._http, method, params, self._authorization)
 
     def procedure(self, method: str, body: Any) -> Any:
-        return call(self._http, method, body=body, authorization=self._authorization)
+        return procedure(self._http, method, body, self._authorization)
 
     def create_record(self, collection: str, record: Json, rkey: str | None = None) -> Written:
         """Raises Refused where `rkey` is taken. The PDS does not validate the record."""
@@ -130,7 +134,7 @@ class Account:
         self.procedure("com.atproto.server.deactivateAccount", {})
 
     def activate(self) -> None:
-        self.procedure("com.atproto.server.activateAccount", {})
+        self.procedure("com.atproto.server.activateAccount", None)
 
     def _write(self, collection: str, record: Json, rkey: str | None) -> dict[str, Any]:
         body = {"repo": self.did, "collection": collection, "record": record, "validate": False}

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.devnet.account import Account, call
+from tests.devnet.account import Account, procedure, query
 from tests.devnet.errors import DevnetError, StartFailed
 from tests.devnet.install import HERE, Installed, Say, install
 
@@ -93,10 +93,10 @@ class Devnet:
         return Account(self._http, answer["did"], answer["handle"], answer["accessJwt"])
 
     def query(self, method: str, **params: Any) -> Any:
-        return call(self._http, method, params=params)
+        return query(self._http, method, params)
 
     def procedure(self, method: str, body: Any) -> Any:
-        return call(self._http, method, body=body)
+        return procedure(self._http, method, body)
 
     def get_repo(self, did: str) -> bytes:
         """The whole repo as a CAR."""
@@ -128,21 +128,11 @@ class Devnet:
             "subject": {"$type": "com.atproto.admin.defs#repoRef", "did": did},
             "takedown": {"applied": applied, "ref": "devnet"},
         }
-        call(
-            self._http,
-            "com.atproto.admin.updateSubjectStatus",
-            body=body,
-            authorization=self._admin,
-        )
+        procedure(self._http, "com.atproto.admin.updateSubjectStatus", body, self._admin)
 
     def delete_account(self, did: str) -> None:
         """Removes the account for good, as an administrator."""
-        call(
-            self._http,
-            "com.atproto.admin.deleteAccount",
-            body={"did": did},
-            authorization=self._admin,
-        )
+        procedure(self._http, "com.atproto.admin.deleteAccount", {"did": did}, self._admin)
 
     def close(self) -> None:
         """Ends the servers. Safe to call twice."""
