@@ -1,0 +1,97 @@
+"""CAR v1 as the firehose uses it: bytes in, blocks out, every block hashed. No I/O.
+
+Blocks may be unordered, repeated, or more than needed; none may lie about its hash. The number
+of blocks is bounded by the bytes: a block takes at least 37.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import libipld
+
+from atdex_firehose import limits
+from atdex_firehose.errors import InvalidCar
+
+DAG_CBOR_PREFIX = bytes((0x01, 0x71, 0x12, 0x20))
+RAW_PREFIX = bytes((0x01, 0x55, 0x12, 0x20))
+CID_BYTES = 36
+"""CIDv1, codec dag-cbor or raw, sha-256: the formats that the data model blesses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Car:
+    """The roots, and the blocks by CID. Each block's sha-256 is the one in its CID."""
+
+    roots: tuple[bytes, ...]
+    blocks: dict[bytes, bytes]
+
+
+def is_cid(value: bytes) -> bool:
+    """Whether these bytes are a CID in a blessed format."""
+    return len(value) == CID_BYTES and value[:4] in (DAG_CBOR_PREFIX, RAW_PREFIX)
+
+
+def is_cbor_cid(value: bytes) -> bool:
+    """Whether these bytes are the CID of a DAG-CBOR block."""
+    return len(value) == CID_BYTES and value[:4] == DAG_CBOR_PREFIX
+
+
+def read_car(data: bytes, did: str = "") -> Car:
+    """Split a CAR and check the hash of every block. Raises InvalidCar, for any input."""
+    length, start = _varint(data, 0, did)
+    end = start + length
+    if length > limits.CAR_HEADER_BYTES or end > len(data):
+        raise InvalidCar(did, f"a CAR header of {length} bytes")
+    roots = _roots(data[start:end], did)
+    blocks: dict[bytes, bytes] = {}
+    at, total = end, len(data)
+    while at < total:
+        length = data[at]
+        at += 1
+        if length & 0x80:
+            length, at = _varint(data, at - 1, did)
+        end = at + length
+        body = at + CID_BYTES
+        if end > total or body > end:
+            raise InvalidCar(did, f"the block at byte {at} is truncated")
+        cid = data[at:body]
+        block = data[body:end]
+        prefix = cid[:4]
+        if prefix != DAG_CBOR_PREFIX and prefix != RAW_PREFIX:
+            raise InvalidCar(did, f"the block at byte {at} has a CID of an unknown format")
+        if sha256(block).digest() != cid[4:]:
+            raise InvalidCar(did, f"the block at byte {at} does not have the hash that it claims")
+        blocks[cid] = block
+        at = end
+    return Car(roots, blocks)
+
+
+def _roots(raw: bytes, did: str) -> tuple[bytes, ...]:
+    try:
+        header = libipld.decode_dag_cbor(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidCar(did, f"the CAR header is not DAG-CBOR: {error}") from None
+    if type(header) is not dict or header.get("version") != 1:
+        raise InvalidCar(did, "not a CAR of version 1")
+    roots = header.get("roots")
+    if type(roots) is not list or not roots:
+        raise InvalidCar(did, "the CAR names no root")
+    if not all(type(root) is bytes and is_cid(root) for root in roots):
+        raise InvalidCar(did, "a root of the CAR is not a CID")
+    return tuple(roots)
+
+
+def _varint(data: bytes, at: int, did: str) -> tuple[int, int]:
+    """An unsigned LEB128 of at most 4 bytes (a frame is far below 2^28) and where it ends."""
+    value = 0
+    for shift in (0, 7, 14, 21):
+        if at >= len(data):
+            break
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+    raise InvalidCar(did, f"a bad length at byte {at}")

@@ -1,0 +1,36 @@
+"""Limits on what the network may send. Units and reasons at each; sources are Sync v1.1."""
+
+from __future__ import annotations
+
+FRAME_BYTES = 5_000_000
+"""One WebSocket message (specification)."""
+
+BLOCKS_BYTES = 2_000_000
+"""`#commit.blocks` (specification)."""
+
+SYNC_BLOCKS_BYTES = 10_000
+"""`#sync.blocks`: one commit block and nothing else (specification)."""
+
+RECORD_BYTES = 1_000_000
+"""One record block (specification)."""
+
+OPS = 200
+"""Operations in one commit (specification)."""
+
+SEQ_MAX = 2**53 - 1
+"""Sequence numbers stay exact in a double (specification)."""
+
+CAR_HEADER_BYTES = 4_096
+"""A header names one root, 60 bytes; more roots are tolerated, but not without end."""
+
+DID_BYTES = 2_048
+"""Longest DID (specification)."""
+
+FUTURE_SECONDS = 300
+"""How far a rev may lie ahead of our clock (specification: 5 minutes)."""
+
+REJECTED_FRAME_BYTES = 65_536
+"""How much of a rejected frame is kept: enough to reproduce most, small enough to store many."""
+
+DID_DOCUMENT_BYTES = 65_536
+"""A DID document is about 1 KB; a PLC operation is at most 7.5 KB."""

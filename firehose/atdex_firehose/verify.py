@@ -1,0 +1,152 @@
+"""Verification of commits: a parsed frame, the repo's last head and an identity go in; the ops
+with their records, or an error whose class says what to do, come out. No I/O, no clock.
+
+The checks are numbered as in the specification of Sync v1.1 (see docs/invariants.md). Here:
+2 (CAR), 3 (commit object), 4 and 5 (signature, identity), 7 (rev), and of 9 the part that needs
+no tree: every op's path is well formed and named once, and the record of every wanted op is
+there, under the hash that the op states. Not checked yet: `since` and `prevData` (8), and that
+the ops are what the tree says (9, 10).
+
+    verify_commit(frame, identity, last head) ─> head ─> signature ─> ops ─> Verified
+                                                               │
+                                          (8) chain ─ (9) (10) tree: between signature and ops
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import libipld
+
+from atdex_firehose import limits
+from atdex_firehose.car import is_cbor_cid, read_car
+from atdex_firehose.commit import Commit, parse_commit_object
+from atdex_firehose.crypto import InvalidKey, parse_did_key
+from atdex_firehose.errors import (
+    BadSignature,
+    FutureRev,
+    InvalidCommit,
+    InvalidEvent,
+    InvalidIdentity,
+    StaleRev,
+)
+from atdex_firehose.events import Identity, RecordOp
+from atdex_firehose.frames import CommitFrame, Op, SyncFrame
+from atdex_firehose.patterns import CollectionPatterns
+from atdex_firehose.repo import Head
+from atdex_lexicons.syntax import is_nsid, is_record_key
+from atdex_lexicons.tid import tid_from_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a commit proved: the wanted ops in the commit's order, and the repo's new head."""
+
+    ops: tuple[RecordOp, ...]
+    head: Head
+
+
+def verify_commit(
+    frame: CommitFrame,
+    identity: Identity,
+    last: Head | None,
+    wanted: CollectionPatterns,
+    now: float,
+) -> Verified:
+    """Verify a `#commit`. `now` is in seconds since the epoch.
+
+    Raises StaleRev (ignore), FutureRev, InvalidCar, InvalidCommit, InvalidEvent,
+    InvalidIdentity (reject), BadSignature (refresh the identity, try once more, then reject).
+    """
+    check_rev(frame.did, frame.rev, last, now)
+    commit, blocks = _signed_commit(frame.did, frame.rev, frame.blocks, frame.commit)
+    check_signature(commit, identity)
+    return Verified(_records(frame, blocks, wanted), Head(commit.rev, commit.data))
+
+
+def verify_sync(frame: SyncFrame, identity: Identity, last: Head | None, now: float) -> Head:
+    """Verify a `#sync` like the commit object that it carries, and give the head that it states.
+
+    A `#sync` at the rev of the last commit repeats it (a new account sends both): StaleRev.
+    Raises as `verify_commit` does.
+    """
+    check_rev(frame.did, frame.rev, last, now)
+    commit, _ = _signed_commit(frame.did, frame.rev, frame.blocks, None)
+    check_signature(commit, identity)
+    return Head(commit.rev, commit.data)
+
+
+def check_rev(did: str, rev: str, last: Head | None, now: float) -> None:
+    """Newer than the last one, and not from the future. Raises StaleRev, FutureRev."""
+    if last is not None and rev <= last.rev:
+        raise StaleRev(did, rev, last.rev)
+    if rev > _latest_rev(int(now)):
+        raise FutureRev(did, f"rev {rev} lies more than {limits.FUTURE_SECONDS} s in the future")
+
+
+def check_signature(commit: Commit, identity: Identity) -> None:
+    """The identity can be used, and its key signed the commit. Raises InvalidIdentity,
+    BadSignature."""
+    if identity.signing_key is None:
+        raise InvalidIdentity(commit.did, "the DID document has no usable #atproto key")
+    if identity.pds is None:
+        raise InvalidIdentity(commit.did, "the DID document has no usable #atproto_pds service")
+    try:
+        key = parse_did_key(identity.signing_key)
+    except InvalidKey as error:
+        raise InvalidIdentity(commit.did, f"signing key: {error}") from None
+    if not key.verify(commit.sig, commit.signed):
+        raise BadSignature(commit.did, f"not signed by {identity.signing_key}")
+
+
+def _signed_commit(
+    did: str, rev: str, raw: bytes, cid: bytes | None
+) -> tuple[Commit, Mapping[bytes, bytes]]:
+    """The commit block that the CAR's first root names, and all blocks."""
+    car = read_car(raw, did)
+    root = car.roots[0]
+    if cid is not None and root != cid:
+        raise InvalidCommit(did, "the CAR's root is not the commit that the frame names")
+    block = car.blocks.get(root)
+    if block is None:
+        raise InvalidCommit(did, "the commit block is missing")
+    return parse_commit_object(block, did, rev), car.blocks
+
+
+def _records(
+    frame: CommitFrame, blocks: Mapping[bytes, bytes], wanted: CollectionPatterns
+) -> tuple[RecordOp, ...]:
+    ops = []
+    paths = set()
+    for op in frame.ops:
+        collection, _, rkey = op.path.partition("/")
+        if not is_nsid(collection) or not is_record_key(rkey):
+            raise InvalidEvent(frame.did, f"the path {op.path[:200]!r} is not collection/rkey")
+        if op.path in paths:
+            raise InvalidCommit(frame.did, f"{op.path} occurs twice in one commit")
+        paths.add(op.path)
+        if collection in wanted:
+            ops.append(_record(frame.did, op, collection, rkey, blocks))
+    return tuple(ops)
+
+
+def _record(
+    did: str, op: Op, collection: str, rkey: str, blocks: Mapping[bytes, bytes]
+) -> RecordOp:
+    if op.cid is None:
+        return RecordOp(op.action, collection, rkey, None, None)
+    if not is_cbor_cid(op.cid):
+        raise InvalidCommit(did, f"the cid of {op.path} is not of a DAG-CBOR block")
+    raw = blocks.get(op.cid)
+    if raw is None:
+        raise InvalidCommit(did, f"the block of {op.path} is missing")
+    if len(raw) > limits.RECORD_BYTES:
+        raise InvalidCommit(did, f"{op.path} has {len(raw)} bytes, more than {limits.RECORD_BYTES}")
+    return RecordOp(op.action, collection, rkey, libipld.encode_cid(op.cid), raw)
+
+
+@lru_cache(2)
+def _latest_rev(second: int) -> str:
+    return tid_from_micros((second + limits.FUTURE_SECONDS) * 1_000_000, 1023)
