@@ -1,0 +1,77 @@
+"""How records of `app.bsky.atdata` deviate from their lexicons: as the first design had them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from atdex_lexicons.errors import Problem
+from atdex_lexicons.model import Kind
+
+from .base import Rewritten, without_nulls
+from .values import as_bytes, read_msgpack
+
+NAME = "app.bsky.atdata"
+
+DIALECTS: Mapping[str, str] = {
+    "proposed": "written as first proposed: variants by kind without $type, null for a dynamic "
+    "dimension, a dataset's metadata as msgpack bytes",
+    "null-fields": "fields that are not set are null, not left out",
+}
+
+_OPAQUE = frozenset({"metadata"})
+_TYPES = {"primitive": "primitiveType", "ndarray": "arrayType", "nested": "nestedType"}
+_CODES = {"python": "pythonCode", "reference": "codeReference"}
+
+
+def rewrite(kind: Kind, record: Mapping[str, Any]) -> Rewritten | None:
+    """See `Family.rewrite`."""
+    found: set[str] = set()
+    without = without_nulls(record, _OPAQUE)
+    if without is not record:
+        found.add("null-fields")
+    result = dict(without)
+    if kind == "schema" and isinstance(result.get("fields"), list):
+        result["fields"] = [_field(field) for field in result["fields"]]
+    if kind == "lens":
+        for key in ("getterCode", "putterCode"):
+            if key in result:
+                result[key] = _variant(result[key], _CODES, f"{NAME}.lens")
+    if kind == "dataset":
+        result["metadata"] = _metadata(result.get("metadata"))
+        if result["metadata"] is None:
+            del result["metadata"]
+    if any(result.get(key) is not without[key] for key in without):
+        found.add("proposed")
+    return Rewritten(result, result, frozenset(found)) if found else None
+
+
+def _field(field: Any) -> Any:
+    if not isinstance(field, Mapping) or not isinstance(field.get("type"), Mapping):
+        return field
+    field_type = _variant(field["type"], _TYPES, f"{NAME}.schema")
+    shape = field_type.get("shape")
+    if isinstance(shape, list) and None in shape:
+        field_type = {**field_type, "shape": [-1 if size is None else size for size in shape]}
+    return field if field_type is field["type"] else {**field, "type": field_type}
+
+
+def _variant(value: Any, names: Mapping[str, str], nsid: str) -> Any:
+    """`value` with the `$type` that its kind stands for, where it has none."""
+    if not isinstance(value, Mapping) or "$type" in value:
+        return value
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in names:
+        return value
+    return {"$type": f"{nsid}#{names[kind]}", **value}
+
+
+def _metadata(value: Any) -> Any:
+    """Metadata as an object; left as it is where it is no msgpack map."""
+    if not isinstance(value, bytes) and not (
+        isinstance(value, Mapping) and value.keys() == {"$bytes"}
+    ):
+        return value
+    problems: list[Problem] = []
+    decoded = read_msgpack(as_bytes(value), "", problems)
+    return value if problems else decoded
