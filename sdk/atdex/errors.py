@@ -5,7 +5,8 @@
     │   ├── NoNode                  no node was named
     │   ├── BadSource               not something that can be loaded (a ValueError too)
     │   ├── BadSampleType           a class that cannot hold samples (a TypeError too)
-    │   └── UnknownSplit            the dataset has no such split
+    │   ├── UnknownSplit            the dataset has no such split
+    │   └── NotThere                the node knows no such record
     ├── RemoteError                 another machine failed; trying later may help
     │   ├── FetchFailed             a shard could not be downloaded
     │   └── BadAnswer               a node answered something that is no answer
@@ -103,6 +104,18 @@ class UnknownSplit(CallerError, KeyError):
     def __str__(self) -> str:
         there = f"it has {', '.join(self.known)}" if self.known else "the dataset names no splits"
         return f"no split {shown(self.split)}: {there}"
+
+
+class NotThere(CallerError, LookupError):
+    """The node knows no such record. Another one may, and a new one appears within seconds."""
+
+    def __init__(self, what: str, node: str) -> None:
+        super().__init__(what, node)
+        self.what = what
+        self.node = node
+
+    def __str__(self) -> str:
+        return f"the node {self.node} knows no {self.what}: check its spelling, or ask another node"
 
 
 class FetchFailed(RemoteError):

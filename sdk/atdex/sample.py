@@ -43,20 +43,24 @@ def packable(cls: C) -> C:
         raise BadSampleType(repr(cls), "", "packable decorates classes")
     if not dataclasses.is_dataclass(cls):
         own = vars(cls)
-        plain_equality = "__eq__" not in own
-        plain_repr = "__repr__" not in own
+        keep_equality, keep_repr = "__eq__" in own, "__repr__" in own
         dataclasses.dataclass(eq=False, repr=False)(cls)
-        if plain_equality:
-            cls.__eq__ = _equal  # type: ignore[assignment]  # as dataclass does
-            cls.__hash__ = None  # type: ignore[assignment]  # mutable: not hashable
-        if plain_repr:
-            cls.__repr__ = _represent  # type: ignore[assignment]  # as dataclass does
+        compare_and_show(cls, equality=not keep_equality, representation=not keep_repr)
     try:
         typing.get_type_hints(cls)
     except NameError:
         return cls  # a forward reference
     SampleDecoder(cls)
     return cls
+
+
+def compare_and_show(cls: type[Any], *, equality: bool = True, representation: bool = True) -> None:
+    """Give a dataclass the equality and the `repr` that its arrays need."""
+    if equality:
+        cls.__eq__ = _equal  # type: ignore[assignment]  # what dataclass does itself
+        cls.__hash__ = None  # type: ignore[assignment]  # mutable, so not hashable
+    if representation:
+        cls.__repr__ = _represent  # type: ignore[assignment]  # what dataclass does itself
 
 
 def show_value(value: object) -> str:

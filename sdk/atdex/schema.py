@@ -19,8 +19,8 @@ import numpy as np
 
 from atdex.arrays import parse_dtype
 from atdex.decode import ARRAY_SPEC, STORED_NAME
-from atdex.errors import BadArray, BadSchema, Unsupported
-from atdex.sample import packable
+from atdex.errors import BadArray, BadSchema, RecordRefused, Unsupported
+from atdex.sample import compare_and_show, packable
 from atdex_lexicons.model import (
     AnyType,
     Field,
@@ -65,6 +65,40 @@ def class_of(schema: Schema, nested: Mapping[str, Schema] | None = None) -> type
     return _Builder(schema.name, nested or {}).record(schema.name, schema.fields, schema, 0)
 
 
+def sample_class(
+    schema_record: Mapping[str, Any] | Schema,
+    nested: Mapping[str, Mapping[str, Any] | Schema] | None = None,
+) -> type[Any]:
+    """The sample type that a schema record of any family describes.
+
+    The record is in JSON form or data-model form, with its `$type`; or it is the model of one.
+    `nested` has the schema records that its fields refer to, by AT-URI. Raises BadSchema,
+    Unsupported, and RecordRefused where the record breaks its lexicon.
+    """
+    others = {uri: _schema_of(record) for uri, record in (nested or {}).items()}
+    return class_of(_schema_of(schema_record), others)
+
+
+def _schema_of(record: Mapping[str, Any] | Schema) -> Schema:
+    if isinstance(record, Schema):
+        return record
+    # Imported here: compiling the lexicons is of no use to those who have a model already.
+    from atdex_lexicons import Catalog, LexiconsError
+    from atdex_lexicons.families import check_record
+
+    collection = record.get("$type")
+    name = str(record.get("name", "without a name"))
+    if not isinstance(collection, str):
+        raise BadSchema(name, "$type", "the record does not say its collection")
+    try:
+        model = check_record(Catalog.bundled(), collection, None, record).model
+    except LexiconsError as error:
+        raise RecordRefused(name, str(error)) from error
+    if not isinstance(model, Schema):
+        raise BadSchema(name, "$type", f"{collection} is no collection of schemas")
+    return model
+
+
 class _Builder:
     def __init__(self, schema: str, nested: Mapping[str, Schema]) -> None:
         self.schema = schema
@@ -99,6 +133,7 @@ class _Builder:
         cls.__module__ = __name__
         if schema is not None:
             cls.__doc__ = schema.description or None
+        compare_and_show(cls)
         return packable(cls)
 
     def type(self, kind: FieldType, field: str, depth: int, metadata: dict[str, Any]) -> Any:

@@ -1,0 +1,170 @@
+"""Searching datasets through a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atdex.errors import DataError
+from atdex.node import MAX_PAGES, PAGE, Checked, Node, default_node
+from atdex_lexicons.model import Dataset as DatasetRecord
+
+MICRO: Final = 1_000_000
+"""Scores travel as whole millionths: lexicons have no fractions."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaSummary:
+    """The schema of a hit, as the node names it."""
+
+    uri: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetHit:
+    """One dataset that a search found. `record` was checked against its CID and lexicon; `schema`,
+    `labels`, `score`, `highlights` and `first_seen` are the node's word."""
+
+    uri: str
+    cid: str
+    record: DatasetRecord
+    publisher: str
+    handle: str | None
+    schema: SchemaSummary | None
+    labels: tuple[tuple[str, str | None], ...]
+    """Names and versions that the publisher gave it."""
+    score: float | None
+    highlights: Mapping[str, str]
+    first_seen: str
+    conformance: str
+    view: Mapping[str, Any]
+    """The node's answer as it came."""
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def description(self) -> str:
+        return self.record.description
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.record.tags
+
+    @property
+    def shard_count(self) -> int:
+        return len(self.record.shards)
+
+    @property
+    def checksummed(self) -> bool:
+        return self.record.checksummed
+
+    def __repr__(self) -> str:
+        return f"<DatasetHit {self.name!r} {self.uri}>"
+
+
+class SearchResults:
+    """What a search found, best first. Pages are asked for while it is iterated, each once.
+
+    A record that does not hash to its CID or breaks its lexicon is left out, and the reason is in
+    `refused`: one bad record never stops the others.
+    """
+
+    def __init__(self, node: str, params: Mapping[str, Any], limit: int | None) -> None:
+        self.node = node
+        self.refused: list[DataError] = []
+        self._params = dict(params)
+        self._limit = limit
+        self._hits: list[DatasetHit] = []
+        self._total: int | None = None
+        self._asked = 0
+        self._pages = 0
+        self._cursor: str | None = None
+
+    @property
+    def total(self) -> int:
+        """How many datasets match in all, as the node says."""
+        if self._total is None:
+            self._next_page()
+        return self._total or 0
+
+    def __iter__(self) -> Iterator[DatasetHit]:
+        at = 0
+        while True:
+            while at < len(self._hits):
+                yield self._hits[at]
+                at += 1
+            if not self._more():
+                return
+            self._next_page()
+
+    def __repr__(self) -> str:
+        return f"<SearchResults of {self._params.get('q', '')!r} at {self.node}>"
+
+    def _more(self) -> bool:
+        if self._limit is not None and self._asked >= self._limit:
+            return False
+        return self._pages == 0 or (self._cursor is not None and self._pages < MAX_PAGES)
+
+    def _next_page(self) -> None:
+        left = PAGE if self._limit is None else min(PAGE, self._limit - self._asked)
+        with Node(self.node) as node:
+            answer = node.ask(
+                "searchDatasets", **self._params, limit=max(left, 1), cursor=self._cursor
+            )
+            views = answer["datasets"][:left]
+            for view in views:
+                try:
+                    self._hits.append(_hit(node.check(view, "dataset")))
+                except DataError as error:
+                    self.refused.append(error)
+        self._pages += 1
+        self._asked += len(views)
+        self._total = answer["hitsTotal"]
+        self._cursor = answer.get("cursor")
+
+
+def search(
+    q: str = "",
+    *,
+    tags: Sequence[str] = (),
+    schema: str | None = None,
+    publisher: str | None = None,
+    limit: int | None = 25,
+    node: str | None = None,
+) -> SearchResults:
+    """Datasets whose name, description or tags match `q`; without `q` the newest.
+
+    All filters must hold: every tag of `tags`, the AT-URI of a `schema`, a `publisher` by handle or
+    DID. `limit` is the number of hits at most, None for all. `node` is a URL, or else the
+    default node. The node is asked when the results are first looked at; what fails raises there.
+    """
+    if isinstance(tags, str):
+        raise TypeError("tags is a sequence of tags, not one text")
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit is {limit}")
+    params = {"q": q or None, "tags": list(tags) or None, "schema": schema, "publisher": publisher}
+    return SearchResults(node or default_node(), params, limit)
+
+
+def _hit(checked: Checked) -> DatasetHit:
+    view = checked.view
+    schema, score = view.get("schema"), view.get("score")
+    return DatasetHit(
+        uri=checked.uri,
+        cid=checked.cid,
+        record=checked.model,
+        publisher=checked.publisher,
+        handle=checked.handle,
+        schema=SchemaSummary(schema["uri"], schema["name"], schema["version"]) if schema else None,
+        labels=tuple((label["name"], label.get("version")) for label in view["labels"]),
+        score=None if score is None else score / MICRO,
+        highlights=view.get("highlights", {}),
+        first_seen=view["firstSeen"],
+        conformance=view["conformance"],
+        view=view,
+    )
