@@ -31,8 +31,13 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serve_app(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
-    """Serves `app` with uvicorn, and gives its base URL. Port 0: a free one."""
+def serve_app(
+    app: ASGIApp, *, port: int = 0, tls: tuple[Path, Path] | None = None
+) -> Iterator[str]:
+    """Serves `app` with uvicorn, and gives its base URL. Port 0: a free one.
+
+    `tls` are the files of a certificate and its key, for https.
+    """
     listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(
         app,
@@ -41,6 +46,8 @@ def serve_app(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
         access_log=False,
         ws="none",
         timeout_graceful_shutdown=STOP_SECONDS,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
     )
     server = _Server(config)
     thread = threading.Thread(
@@ -50,7 +57,7 @@ def serve_app(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
     try:
         if not server.ready.wait(START_SECONDS):
             raise RuntimeError("the test server did not start")
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(STOP_SECONDS * 2)

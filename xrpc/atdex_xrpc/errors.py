@@ -21,7 +21,7 @@
     │   ├── NodeUnavailable         503  retry_after
     │   └── UpstreamTimeout         504
     ├── RegistrationError           a handler does not fit the catalog
-    ├── LexiconViolation            with check_output: our own answer breaks its document
+    ├── LexiconViolation            our own answer breaks its document (mostly with check_output)
     │   ├── InvalidAnswer
     │   └── UndeclaredError
     └── AddressError
@@ -326,7 +326,9 @@ class RegistrationError(XrpcPackageError):
 
 
 class LexiconViolation(XrpcPackageError):
-    """Our own answer is not what the method's document says. Raised with `check_output` only."""
+    """Our own answer is not what the method's document says: a bug, found by `check_output`, or
+    by itself where there is nothing that could be sent.
+    """
 
     def __init__(self, nsid: str, reason: str) -> None:
         super().__init__(nsid, reason)

@@ -103,6 +103,8 @@ class Server:
                 exception_handlers={HTTPException: _http_failure, Exception: _failure},
                 lifespan=self._lifespan,
             )
+            # A path with one slash more is another path, and 404 like any other.
+            self._app.router.redirect_slashes = False
         return self._app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
