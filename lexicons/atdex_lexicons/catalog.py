@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from .checks import PROBLEMS_MAX, Check, Problems, expected, one
 from .compiler import Compiler, split_ref, type_name
 from .document import check_document
@@ -25,10 +23,8 @@ from .errors import (
     shown,
 )
 from .params import Params
+from .reading import read_document
 from .syntax import is_nsid, is_record_key, is_tid
-
-DOCUMENT_BYTES_MAX = 1_000_000
-"""Bytes of one document: published ones are records, which have this limit."""
 
 DOCUMENTS = Path(__file__).parent / "documents"
 """The documents that come with this package, as `<nsid as path>.json`."""
@@ -219,20 +215,6 @@ class Catalog:
         if check is None:
             check = self._bodies[nsid, part] = self._compiler.schema(schema, nsid)
         return check
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """The parsed JSON of a file. Raises `OSError`, and `InvalidDocument` where it is no object."""
-    raw = path.read_bytes()
-    if len(raw) > DOCUMENT_BYTES_MAX:
-        raise InvalidDocument(str(path), one(f"is larger than {DOCUMENT_BYTES_MAX} bytes"))
-    try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidDocument(str(path), one(f"is no JSON: {error}")) from None
-    if not isinstance(document, dict):
-        raise InvalidDocument(str(path), check_document(document))
-    return document
 
 
 def _nsid_of(path: Path, root: Path) -> str:

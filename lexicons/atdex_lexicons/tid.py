@@ -6,7 +6,7 @@ Source: https://atproto.com/specs/tid. A TID is 53 bits of microseconds since th
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 import time
 
@@ -20,7 +20,7 @@ CLOCK_BITS = 10
 """Bits of the clock number, by the specification."""
 
 _lock = threading.Lock()
-_clock = secrets.randbelow(1 << CLOCK_BITS)
+_clock = int.from_bytes(os.urandom(2), "big") % (1 << CLOCK_BITS)
 _last = 0
 
 
