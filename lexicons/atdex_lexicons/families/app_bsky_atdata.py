@@ -41,7 +41,7 @@ from .shards import (
     write_blob,
     write_checksum,
 )
-from .values import data_form, plain_map
+from .values import data_form, plain_map, read_metadata
 from .write import record_of, schema_metadata
 
 DATASET = f"{NAME}.dataset"
@@ -183,7 +183,7 @@ def _read_dataset(record: Mapping[str, Any], problems: list[Problem]) -> Dataset
         byte_count=size.get("bytes"),
         splits=splits,
         previous_version=record.get("previousVersion"),
-        metadata=plain_map(record.get("metadata"), "/metadata", problems),
+        metadata=read_metadata(record.get("metadata"), problems),
         created_at=record["createdAt"],
     )
 

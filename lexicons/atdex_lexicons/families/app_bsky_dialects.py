@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atdex_lexicons.errors import Problem
 from atdex_lexicons.model import Kind
 
 from .base import Rewritten, without_nulls
-from .values import as_bytes, read_msgpack
+from .values import is_bytes
 
 NAME = "app.bsky.atdata"
 
@@ -32,18 +31,20 @@ def rewrite(kind: Kind, record: Mapping[str, Any]) -> Rewritten | None:
         found.add("null-fields")
     result = dict(without)
     if kind == "schema" and isinstance(result.get("fields"), list):
-        result["fields"] = [_field(field) for field in result["fields"]]
+        fields = [_field(field) for field in result["fields"]]
+        if any(new is not old for new, old in zip(fields, result["fields"], strict=True)):
+            result["fields"] = fields
     if kind == "lens":
         for key in ("getterCode", "putterCode"):
             if key in result:
                 result[key] = _variant(result[key], _CODES, f"{NAME}.lens")
-    if kind == "dataset":
-        result["metadata"] = _metadata(result.get("metadata"))
-        if result["metadata"] is None:
-            del result["metadata"]
-    if any(result.get(key) is not without[key] for key in without):
+    if any(result[key] is not without[key] for key in without):
         found.add("proposed")
-    return Rewritten(result, result, frozenset(found)) if found else None
+    shadow = result
+    if kind == "dataset" and is_bytes(result.get("metadata")):
+        found.add("proposed")
+        shadow = {key: value for key, value in result.items() if key != "metadata"}
+    return Rewritten(result, shadow, frozenset(found)) if found else None
 
 
 def _field(field: Any) -> Any:
@@ -64,14 +65,3 @@ def _variant(value: Any, names: Mapping[str, str], nsid: str) -> Any:
     if not isinstance(kind, str) or kind not in names:
         return value
     return {"$type": f"{nsid}#{names[kind]}", **value}
-
-
-def _metadata(value: Any) -> Any:
-    """Metadata as an object; left as it is where it is no msgpack map."""
-    if not isinstance(value, bytes) and not (
-        isinstance(value, Mapping) and value.keys() == {"$bytes"}
-    ):
-        return value
-    problems: list[Problem] = []
-    decoded = read_msgpack(as_bytes(value), "", problems)
-    return value if problems else decoded

@@ -41,11 +41,11 @@ from .shards import (
 )
 from .values import (
     MSGPACK_BYTES_MAX,
-    as_bytes,
     bytes_json,
     data_form,
+    is_bytes,
     plain_map,
-    read_msgpack,
+    read_metadata,
     write_msgpack,
 )
 from .write import record_of, schema_metadata
@@ -228,12 +228,10 @@ def _read_dataset(record: Mapping[str, Any], problems: list[Problem]) -> Dataset
 
 
 def _read_metadata(value: Any, problems: list[Problem]) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if isinstance(value, bytes) or (isinstance(value, Mapping) and value.keys() == {"$bytes"}):
-        return read_msgpack(as_bytes(value), "/metadata", problems)
-    metadata = plain_map(value, "/metadata", problems)
-    if not problems and len(write_msgpack(metadata, "/metadata")) > MSGPACK_BYTES_MAX:
+    metadata = read_metadata(value, problems)
+    if is_bytes(value) or problems:
+        return metadata
+    if len(write_msgpack(metadata, "/metadata")) > MSGPACK_BYTES_MAX:
         reason = f"longer than {MSGPACK_BYTES_MAX} bytes when encoded as msgpack"
         problems.append(Problem("/metadata", reason))
     return metadata

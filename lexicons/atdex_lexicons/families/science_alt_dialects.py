@@ -11,6 +11,7 @@ from atdex_lexicons.syntax import is_uri
 
 from .base import Rewritten, without_nulls
 from .shards import is_empty_checksum
+from .values import is_bytes
 
 DIALECTS: Mapping[str, str] = {
     "flat-schema": "a schema's JSON Schema stands beside $type, not under content",
@@ -62,7 +63,7 @@ def rewrite(kind: Kind, record: Mapping[str, Any]) -> Rewritten | None:
     shadow = result
     if kind == "dataset":
         metadata = result.get("metadata")
-        if isinstance(metadata, Mapping) and metadata.keys() != {"$bytes"}:
+        if isinstance(metadata, Mapping) and not is_bytes(metadata):
             found.add("plain-metadata")
             shadow = {key: value for key, value in result.items() if key != "metadata"}
         storage = _with_file_urls(result.get("storage"))

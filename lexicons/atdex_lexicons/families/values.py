@@ -71,6 +71,11 @@ def _plain(value: Any, path: str, problems: list[Problem], depth: int) -> Any:
     return {k: _plain(v, path + step_path(k), problems, depth + 1) for k, v in value.items()}
 
 
+def is_bytes(value: Any) -> bool:
+    """Whether a value of the data model, in either form, is bytes."""
+    return isinstance(value, bytes) or (isinstance(value, dict) and value.keys() == {"$bytes"})
+
+
 def as_bytes(value: Any) -> bytes:
     """Bytes of the data model, in either form. Not base64: empty (the lexicon has refused it)."""
     if isinstance(value, bytes):
@@ -117,6 +122,17 @@ def _key(key: Any, path: str) -> str:
 
 
 # --- msgpack ----------------------------------------------------------------------------------
+
+
+def read_metadata(value: Any, problems: list[Problem]) -> dict[str, Any]:
+    """The `/metadata` of a record: an object, or msgpack bytes. Empty where there is none."""
+    if not is_bytes(value):
+        return plain_map(value, "/metadata", problems)
+    raw = as_bytes(value)
+    if len(raw) > MSGPACK_BYTES_MAX:
+        problems.append(Problem("/metadata", f"longer than {MSGPACK_BYTES_MAX} bytes"))
+        return {}
+    return read_msgpack(raw, "/metadata", problems)
 
 
 def read_msgpack(raw: bytes, path: str, problems: list[Problem]) -> dict[str, Any]:
