@@ -2,11 +2,16 @@
 
 `IndexStore` is what a backend implements: DuckDB today, anything that speaks
 PostgreSQL's protocol tomorrow. Writes come from one writer; reads from any thread.
+
+Order: every record has a `first_seen` of its own within the store (the clock, or one µs past
+the last one given), it never changes when the record is updated, and listings run by it.
+So a page that continues after a position neither repeats nor leaves out a record that was
+there all the time, whatever is inserted, updated or deleted between pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -74,7 +79,11 @@ class VerificationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Store or replace a record. `raw` is its DAG-CBOR as signed."""
+    """Store or replace a record. `raw` is its DAG-CBOR as signed.
+
+    `created` says that the commit created the record: a hint that saves a look-up, never
+    trusted (a replay creates what is already there).
+    """
 
     uri: str
     did: str
@@ -86,11 +95,19 @@ class Put:
     raw: bytes
     json: bytes
     model: Model
+    created: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
+    """Remove a record.
+
+    `keep_place`: the record left because its new version is invalid; if a valid one follows,
+    it takes its old place in the listings. A true delete forgets the place.
+    """
+
     uri: str
+    keep_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +141,6 @@ Change = RepoChange | HandleChange | StatusChange
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What a batch did, in the words of the search index.
-
-    `upserted` are URIs to (re)index, `removed` URIs to drop; disjoint.
-    `stale` counts the commits that the rev guard passed over.
-    """
-
-    upserted: tuple[str, ...]
-    removed: tuple[str, ...]
-    stale: int
-
-
-@dataclass(frozen=True, slots=True)
 class SearchDocument:
     """What the search index needs of one visible dataset."""
 
@@ -152,11 +156,48 @@ class SearchDocument:
     byte_count: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a batch did, in the words of the search index.
+
+    `number` is the change number that the store has reached: it grows by one with each batch
+    that changed something. `upserted` are the visible datasets to (re)index, `removed` the
+    URIs to drop; disjoint. `stale` counts the commits that the rev guard passed over.
+    """
+
+    number: int
+    upserted: tuple[SearchDocument, ...]
+    removed: tuple[str, ...]
+    stale: int
+
+
 class IndexStore(Protocol):
-    """Reads return visible records only: not hidden, not removed."""
+    """Reads return visible records only: not hidden, not removed.
+
+    Any method may raise StoreUnavailable.
+    """
 
     def apply(self, changes: Sequence[Change], now: int) -> Applied:
-        """Applies a batch in one transaction, in order. Idempotent; guarded by `rev`."""
+        """Applies a batch in one transaction, in order. Idempotent; guarded by `rev`.
+
+        `now` is µs since the epoch. When this returns, the batch survives a kill.
+        """
+        ...
+
+    def change_number(self) -> int:
+        """The number of the last batch that changed something; 0 for an empty store."""
+        ...
+
+    def changed_since(self, number: int) -> Applied:
+        """What a search index that has applied up to `number` has missed."""
+        ...
+
+    def forget_removed(self, number: int) -> None:
+        """The search index has durably applied up to `number`: older removals need no memory."""
+        ...
+
+    def knows(self, did: str) -> bool:
+        """Whether a commit or status of this account was ever applied."""
         ...
 
     def records(self, uris: Sequence[str]) -> dict[str, StoredRecord]: ...
@@ -175,7 +216,11 @@ class IndexStore(Protocol):
         limit: int,
         after: Position | None = None,
     ) -> list[StoredRecord]:
-        """A page, newest first. Filters that do not fit the kind raise ValueError."""
+        """A page, newest first, filters ANDed. One that does not fit the kind raises ValueError.
+
+        `publisher` is a DID; `schema`, `source`, `target` and `dataset` are AT-URIs; `tag` and
+        `name` match exactly.
+        """
         ...
 
     def resolve_label(self, did: str, name: str, version: str | None) -> StoredRecord | None:
@@ -188,18 +233,29 @@ class IndexStore(Protocol):
 
     def schema_summaries(self, uris: Sequence[str]) -> dict[str, SchemaSummary]: ...
 
-    def labels_of(self, dataset_uris: Sequence[str]) -> dict[str, list[LabelSummary]]: ...
+    def labels_of(self, dataset_uris: Sequence[str]) -> dict[str, list[LabelSummary]]:
+        """The labels that a dataset's own publisher gave it, highest version first, bounded."""
+        ...
 
-    def verifications_of(
-        self, lens_uris: Sequence[str]
-    ) -> dict[str, list[VerificationSummary]]: ...
+    def verifications_of(self, lens_uris: Sequence[str]) -> dict[str, list[VerificationSummary]]:
+        """What verifiers (anyone) said of a lens, newest first, bounded."""
+        ...
 
     def publishers(self, dids: Sequence[str]) -> dict[str, Publisher]: ...
 
-    def did_of_handle(self, handle: str) -> str | None: ...
+    def did_of_handle(self, handle: str) -> str | None:
+        """The active account that has claimed the handle for longest.
 
-    def search_documents(self, uris: Sequence[str] | None = None) -> list[SearchDocument]:
-        """The documents of those datasets that are visible; all of them for None."""
+        A later claim of a handle that another account still claims changes nothing.
+        """
+        ...
+
+    def search_documents(self, uris: Sequence[str]) -> list[SearchDocument]:
+        """The documents of those datasets that are visible."""
+        ...
+
+    def all_search_documents(self) -> Iterator[SearchDocument]:
+        """The document of every visible dataset, as of one moment, a part at a time."""
         ...
 
     def counts(self) -> Mapping[Kind | Literal["publishers"], int]: ...
@@ -208,6 +264,8 @@ class IndexStore(Protocol):
         """Raises StoreUnavailable where the store cannot answer a trivial read."""
         ...
 
-    def checkpoint(self) -> None: ...
+    def checkpoint(self) -> bool:
+        """Shortens what a restart has to replay; False where a reader is in the way."""
+        ...
 
     def close(self) -> None: ...

@@ -1,0 +1,382 @@
+"""Full-text search over datasets: names, tags and descriptions, in a tantivy index.
+
+A query is words that must all match (`search_query` has its grammar). Hits come in ranks,
+within a rank newest first:
+
+| rank | a dataset where |
+| --- | --- |
+| 5 | the name is the query, word for word |
+| 4 | every term is in the name |
+| 3 | every term is in the name or a tag |
+| 2 | every term matches somewhere, and one of them in the name |
+| 1 | every term matches somewhere (name, tags, description) |
+| 0 | (no query) all datasets that pass the filters |
+
+Why not BM25: its score of a document moves whenever any other document is added, so that no
+cursor can say "after this one" while a writer works. A rank depends on the query and the
+document alone, and `first_seen` is unique and never changes, so (rank, first_seen) is a total
+order in which every hit has one fixed place. With all words required, what BM25 would still
+tell apart (rare words over common ones) matters little. It is also faster: no scores are
+computed, and a page costs the same at any depth.
+
+Guarantee for a full walk (pages by `next` until it is None), whatever is inserted, updated or
+deleted between pages: each dataset that was there all the time and matched all the time comes
+exactly once, in the order above. How: the cursor is `(generation, rank, first_seen)`. The
+state of the index that the walk began with is kept for `PINNED_SECONDS` after its last page,
+so that not even an update that moves a dataset to another rank can repeat it or leave it out.
+When that state is gone (a restart, or more than `PINNED_GENERATIONS` newer walks) the walk
+goes on in the present state from (rank, first_seen): still exact for every dataset whose own
+text has not moved it to another rank in the meantime. Hits may name datasets that have left
+the index since: the caller reads the records from the store, which has the last word.
+
+The index is derived: it is rebuilt from the store at any time. `update` and `rebuild` return
+when their documents are on disk and searchable.
+
+Example: 3 hits, A (rank 4), C and B (rank 1, C newer), limit 2. Page 1: A, C, next = (g, 1,
+first_seen of C). A new match D arrives, B's description changes. Page 2: B. D is in a newer
+state, and its `first_seen` is above C's in any case.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, NamedTuple, Self
+
+import tantivy
+from tantivy import Query
+
+from atdex_appview.errors import InvalidPosition, SearchUnavailable
+from atdex_appview.search_query import (
+    ANALYZER,
+    EXACT_ANALYZER,
+    QueryParser,
+    analyzer,
+    exact_analyzer,
+)
+from atdex_appview.search_ranks import (
+    RANKS,
+    Filters,
+    RankedQuery,
+    index_document,
+    index_schema,
+)
+from atdex_appview.store.base import SearchDocument
+
+INDEX_FORMAT = "1"
+"""Of the fields and analyzers. An index of another format is built anew from the store."""
+
+WRITER_BYTES = 64_000_000
+"""Bytes of documents that tantivy holds before it writes a segment: ten batches or more."""
+
+PINNED_SECONDS = 600
+"""Seconds that a walk's state of the index outlives its last page: a person reads a page."""
+
+PINNED_GENERATIONS = 32
+"""States kept at once; each holds files that merges have replaced, and some memory."""
+
+COUNTS_KEPT = 256
+"""Totals remembered for each state: a walk asks for the same one on every page."""
+
+SNIPPET_CHARS = {"name": 200, "description": 180}
+"""Characters of a highlight in each field that has one: a line of a list of hits."""
+
+Position = tuple[str, int, int]
+"""Where a walk stopped: (generation, rank, `first_seen`)."""
+
+POSITION = (str, int, int)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A dataset that matched. `score` is its rank as a fraction of the top one (0 to 1).
+
+    `highlights` has `name` and `description` where a word of the query is in them: escaped
+    HTML with the words in `<b>`.
+    """
+
+    uri: str
+    score: float
+    highlights: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """A page. `total` counts all hits of the query, exactly. `next` is None on the last page."""
+
+    hits: list[Hit]
+    total: int
+    next: Position | None
+
+
+@dataclass(slots=True)
+class _Generation:
+    """A state of the index; immutable but for what is remembered about it."""
+
+    id: str
+    searcher: Any
+    used: float = 0.0
+    counts: OrderedDict[object, int] = field(default_factory=OrderedDict)
+
+    def remember(self, key: object, count: int) -> None:
+        self.counts[key] = count
+        if len(self.counts) > COUNTS_KEPT:
+            self.counts.popitem(last=False)
+
+
+class _Found(NamedTuple):
+    rank: int
+    first_seen: int
+    address: Any
+
+
+class SearchIndex:
+    """One writer at a time, any number of searching threads."""
+
+    def __init__(self, index: Any, path: Path, *, fresh: bool) -> None:
+        """Use `open`."""
+        self._index = index
+        self._schema = index.schema
+        self.path = path
+        self.fresh = fresh
+        """Whether the index was created by this `open`, and so has nothing of the store."""
+        self._writer = index.writer(WRITER_BYTES, 1)
+        self._write_lock = threading.Lock()
+        self._parser = QueryParser()
+        self._boot = token_hex(4)
+        self._generations = 0
+        self._pinned: OrderedDict[str, _Generation] = OrderedDict()
+        self._pin_lock = threading.Lock()
+        self._closed = False
+        self._current = self._new_generation()
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Opens or creates the index. Raises SearchUnavailable."""
+        mark = directory / "format"
+        current = mark.is_file() and mark.read_text().strip() == INDEX_FORMAT
+        try:
+            if not current:
+                if directory.exists():
+                    shutil.rmtree(directory)
+                (directory / "index").mkdir(parents=True)
+            index = tantivy.Index(index_schema(), str(directory / "index"))
+            index.register_tokenizer(ANALYZER, analyzer())
+            index.register_tokenizer(EXACT_ANALYZER, exact_analyzer())
+            index.config_reader("manual", 0)
+            opened = cls(index, directory, fresh=not current)
+            # Last: an interrupted creation starts over.
+            mark.write_text(INDEX_FORMAT)
+        except (OSError, ValueError) as failure:
+            raise SearchUnavailable(directory, str(failure)) from failure
+        return opened
+
+    # Writing
+
+    def update(self, documents: Sequence[SearchDocument], removed: Sequence[str]) -> None:
+        """Adds or replaces `documents`, drops `removed`, and commits. Repeating it is harmless.
+
+        Raises SearchUnavailable; nothing of the batch is then in the index.
+        """
+        with self._write_lock, self._change():
+            for uri in removed:
+                self._writer.delete_documents_by_term("uri", uri)
+            for document in documents:
+                self._writer.delete_documents_by_term("uri", document.uri)
+                self._add(document)
+
+    def rebuild(self, documents: Iterable[SearchDocument]) -> int:
+        """Replaces the whole index; searches see the old one until the new one is complete.
+
+        Returns how many documents it holds.
+        """
+        with self._write_lock, self._change():
+            self._writer.delete_all_documents()
+            count = 0
+            for document in documents:
+                self._add(document)
+                count += 1
+        return count
+
+    def count(self) -> int:
+        """How many datasets are in the index."""
+        return int(self._current.searcher.num_docs)
+
+    def check(self) -> None:
+        """Raises SearchUnavailable where the index cannot answer."""
+        with self._available():
+            self._current.searcher.search(Query.empty_query(), 1)
+
+    def close(self) -> None:
+        """Waits for the merges that run. Closing twice is fine."""
+        with self._write_lock:
+            if not self._closed:
+                self._closed = True
+                self._writer.wait_merging_threads()
+        with self._pin_lock:
+            self._pinned.clear()
+
+    # Searching
+
+    def search(
+        self,
+        q: str,
+        *,
+        tags: Sequence[str] = (),
+        schema: str | None = None,
+        publisher: str | None = None,
+        limit: int,
+        after: Sequence[object] | None = None,
+    ) -> SearchPage:
+        """A page of `limit` hits, after the position `after` that an earlier page gave as `next`.
+
+        `q` may be any text; without anything in it all datasets are listed, newest first, and
+        where it has only punctuation nothing matches. Filters match exactly and must all fit.
+        Raises InvalidPosition, SearchUnavailable, and ValueError for a limit below 1.
+        """
+        if limit < 1:
+            raise ValueError(f"a page has at least one hit, not {limit}")
+        position = _position(after)
+        parsed = self._parser.parse(q)
+        filters = Filters(tuple(dict.fromkeys(tags)), schema, publisher)
+        generation = self._generation(position)
+        if q.strip() and not parsed.terms:
+            return SearchPage([], 0, None)
+        ranked = RankedQuery(self._schema, parsed, filters)
+        with self._available():
+            found = _page(generation.searcher, ranked, limit + 1, position)
+            page, more = found[:limit], len(found) > limit
+            if position is None and not more:
+                total = len(found)
+            else:
+                total = self._total(generation, ranked, (parsed.terms, filters))
+            hits = self._hits(generation.searcher, ranked, page, bool(parsed.terms))
+        if not more:
+            return SearchPage(hits, total, None)
+        self._pin(generation)
+        last = page[-1]
+        return SearchPage(hits, total, (generation.id, last.rank, last.first_seen))
+
+    def _total(self, generation: _Generation, ranked: RankedQuery, key: object) -> int:
+        total = generation.counts.get(key)
+        if total is None:
+            total = int(generation.searcher.search(ranked.all_hits(), 1, count=True).count)
+            generation.remember(key, total)
+        return total
+
+    def _hits(
+        self, searcher: Any, ranked: RankedQuery, page: Sequence[_Found], marked: bool
+    ) -> list[Hit]:
+        generators = {}
+        if marked and page:
+            for name, chars in SNIPPET_CHARS.items():
+                query = ranked.marked(name, searcher)
+                generator = tantivy.SnippetGenerator.create(searcher, query, self._schema, name)
+                generator.set_max_num_chars(chars)
+                generators[name] = generator
+        hits = []
+        for found in page:
+            document = searcher.doc(found.address)
+            highlights = {}
+            for name, generator in generators.items():
+                snippet = generator.snippet_from_doc(document)
+                if snippet.highlighted():
+                    highlights[name] = snippet.to_html()
+            hits.append(Hit(document.get_first("uri"), found.rank / RANKS[0], highlights))
+        return hits
+
+    # States of the index
+
+    def _generation(self, position: Position | None) -> _Generation:
+        current = self._current
+        if position is None or position[0] == current.id:
+            return current
+        with self._pin_lock:
+            pinned = self._pinned.get(position[0])
+            if pinned is None or pinned.used < time.monotonic() - PINNED_SECONDS:
+                return current
+            return pinned
+
+    def _pin(self, generation: _Generation) -> None:
+        now = time.monotonic()
+        with self._pin_lock:
+            generation.used = now
+            self._pinned[generation.id] = generation
+            self._pinned.move_to_end(generation.id)
+            self._unpin(now)
+
+    def _unpin(self, now: float) -> None:
+        """Lets go of what is too old or too much; the oldest use comes first."""
+        while self._pinned:
+            oldest = next(iter(self._pinned.values()))
+            if len(self._pinned) <= PINNED_GENERATIONS and oldest.used >= now - PINNED_SECONDS:
+                break
+            del self._pinned[oldest.id]
+
+    def _new_generation(self) -> _Generation:
+        self._generations += 1
+        return _Generation(f"{self._boot}.{self._generations}", self._index.searcher())
+
+    def _add(self, document: SearchDocument) -> None:
+        name_key = self._parser.name_key(document.name)
+        self._writer.add_document(index_document(document, name_key))
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """A change of the index, whole or not at all."""
+        with self._available():
+            try:
+                yield
+                self._writer.commit()
+            except BaseException:
+                self._writer.rollback()
+                raise
+            self._index.reload()
+            self._current = self._new_generation()
+        with self._pin_lock:
+            self._unpin(time.monotonic())
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        """tantivy reports the trouble of its files as ValueError, OSError or RuntimeError."""
+        if self._closed:
+            raise SearchUnavailable(self.path, "it is closed")
+        try:
+            yield
+        except (ValueError, OSError, RuntimeError) as failure:
+            raise SearchUnavailable(self.path, str(failure)) from failure
+
+
+def _page(
+    searcher: Any, ranked: RankedQuery, limit: int, position: Position | None
+) -> list[_Found]:
+    """Up to `limit` hits after `position`, best rank first."""
+    found: list[_Found] = []
+    for rank in ranked.ranks:
+        if position is not None and rank > position[1]:
+            continue
+        before = position[2] if position is not None and rank == position[1] else None
+        query = ranked.of_rank(rank, before)
+        result = searcher.search(
+            query, limit - len(found), count=False, order_by_field="first_seen"
+        )
+        found += [_Found(rank, first_seen, address) for first_seen, address in result.hits]
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _position(after: Sequence[object] | None) -> Position | None:
+    if after is None:
+        return None
+    match tuple(after):
+        case (str(generation), int(rank), int(first_seen)) if 0 <= first_seen < 2**63:
+            return generation, rank, first_seen
+    raise InvalidPosition("a search continues after (state, rank, first_seen)")

@@ -1,0 +1,107 @@
+"""What the store knows of each account, in memory while it is open.
+
+The rev guard asks it for every commit, and counts, handles and publishers are answered from
+it without a scan. Only the writer replaces entries, after its transaction has committed; a
+`Repo` never changes, so that a reader in another thread sees one state or the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from atdex_appview.store.base import Publisher
+from atdex_lexicons.model import KINDS, Kind
+
+Held = tuple[int, ...]
+"""How many records of each kind, in the order of KINDS."""
+
+NOTHING_HELD: Held = (0,) * len(KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """The state of one account. `rev` is None before its first commit.
+
+    `handle_since` is the change number at which the handle was first claimed.
+    """
+
+    did: str
+    handle: str | None = None
+    handle_since: int = 0
+    pds: str | None = None
+    active: bool = True
+    status: str | None = None
+    rev: str | None = None
+    held: Held = NOTHING_HELD
+
+
+class Repos:
+    def __init__(self, repos: Iterable[Repo] = ()) -> None:
+        self._by_did: dict[str, Repo] = {}
+        self._by_handle: dict[str, tuple[str, ...]] = {}
+        self._visible = [0] * len(KINDS)
+        self._publishers = 0
+        self.replace(repos)
+
+    def __len__(self) -> int:
+        return len(self._by_did)
+
+    def __contains__(self, did: str) -> bool:
+        return did in self._by_did
+
+    def __iter__(self) -> Iterator[Repo]:
+        return iter(self._by_did.values())
+
+    def get(self, did: str) -> Repo | None:
+        return self._by_did.get(did)
+
+    def replace(self, repos: Iterable[Repo]) -> None:
+        """Takes in new states. Writer only."""
+        for repo in repos:
+            before = self._by_did.get(repo.did)
+            if before is not None:
+                self._count(before, -1)
+            self._count(repo, 1)
+            self._by_did[repo.did] = repo
+            self._move_handle(repo.did, before.handle if before else None, repo.handle)
+
+    def publisher(self, did: str) -> Publisher | None:
+        repo = self._by_did.get(did)
+        if repo is None:
+            return None
+        return Publisher(repo.did, repo.handle, repo.pds, repo.active, repo.status, repo.rev)
+
+    def did_of_handle(self, handle: str) -> str | None:
+        """The active account that claimed the handle first; handles ignore case."""
+        claims = (self._by_did[did] for did in self._by_handle.get(handle.lower(), ()))
+        first = min(((repo.handle_since, repo.did) for repo in claims if repo.active), default=None)
+        return first[1] if first else None
+
+    def counts(self) -> Mapping[Kind | Literal["publishers"], int]:
+        """Visible records of each kind, and active accounts that have any."""
+        counts: dict[Kind | Literal["publishers"], int] = dict(
+            zip(KINDS, self._visible, strict=True)
+        )
+        counts["publishers"] = self._publishers
+        return counts
+
+    def _count(self, repo: Repo, sign: int) -> None:
+        if repo.active and any(repo.held):
+            self._publishers += sign
+            for at, held in enumerate(repo.held):
+                self._visible[at] += sign * held
+
+    def _move_handle(self, did: str, before: str | None, after: str | None) -> None:
+        old, new = before and before.lower(), after and after.lower()
+        if old == new:
+            return
+        if old:
+            left = tuple(claim for claim in self._by_handle[old] if claim != did)
+            if left:
+                self._by_handle[old] = left
+            else:
+                del self._by_handle[old]
+        if new:
+            self._by_handle[new] = (*self._by_handle.get(new, ()), did)

@@ -1,0 +1,354 @@
+"""How a batch is applied: one transaction, whole or not at all.
+
+Order within the transaction: removed accounts, hidden and restored accounts, records that go
+or are replaced (DELETE), records that come (INSERT), the accounts' new states, the change
+number. When `apply` returns, the transaction is in DuckDB's log on disk; what readers are
+told from memory (`Repos`) changes after that.
+
+Records that a commit says it created are inserted without a look-up, because a look-up of a
+thousand URIs costs three times their insertion. Where that word is wrong (a replay), the
+primary key refuses, the transaction is rolled back and runs again with every URI looked up.
+"""
+
+# Statements are put together from table and column names of ours and from placeholders:
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from atdex_appview.store.base import Applied, Put, SearchDocument
+from atdex_appview.store.plan import Final, Plan
+from atdex_appview.store.repos import Repo, Repos
+from atdex_appview.store.schema import (
+    REPO_ARROW,
+    TYPED,
+    arrow_schema,
+    bounded,
+    created_micros,
+)
+from atdex_lexicons.model import KINDS, Dataset, Kind
+
+MAX_KEYS = 1000
+"""Keys in one statement's IN list: past this the time to parse it outgrows what it saves."""
+
+BATCH = "batch"
+"""The name under which rows are handed to DuckDB."""
+
+
+class _Existing(NamedTuple):
+    kind: Kind
+    first_seen: int
+    cid: str
+    conformance: str
+
+
+class Outcome(NamedTuple):
+    """What the memory of the store takes over once the transaction has committed."""
+
+    applied: Applied
+    repos: list[Repo]
+    kinds: dict[str, Kind]
+    places: dict[str, tuple[str, int] | None]
+    last_seen: int
+
+
+class Transaction:
+    """One attempt to apply one plan. `connection` is the writer's own."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        plan: Plan,
+        *,
+        known: Repos,
+        kinds: dict[str, Kind],
+        places: dict[str, tuple[str, int]],
+        number: int,
+        last_seen: int,
+        now: int,
+    ) -> None:
+        self._sql = connection
+        self._plan = plan
+        self._known = known
+        self._kinds = kinds
+        self._places = places
+        self._number = number
+        self._last_seen = last_seen
+        self._now = now
+        self._upserted: dict[str, SearchDocument] = {}
+        self._removed: set[str] = set()
+        self._new_kinds: dict[str, Kind] = {}
+        self._new_places: dict[str, tuple[str, int] | None] = {}
+
+    def run(self, *, trust_created: bool) -> Outcome:
+        """Raises duckdb.ConstraintException where `trust_created` was too trusting."""
+        self._sql.begin()
+        try:
+            outcome = self._run(trust_created)
+            self._sql.commit()
+        except BaseException:
+            self._sql.rollback()
+            raise
+        finally:
+            # Not within the transaction: one that failed refuses even this.
+            self._sql.unregister(BATCH)
+        return outcome
+
+    def _run(self, trust_created: bool) -> Outcome:
+        self._purge()
+        self._flip()
+        existing = self._existing(trust_created)
+        held = self._records(existing)
+        repos = [
+            replace(repo, held=held[did]) if did in held else repo
+            for did, repo in self._plan.changed_repos().items()
+        ]
+        self._insert_repos(repos)
+        self._insert_removals()
+        self._save_places()
+        self._sql.execute(
+            "UPDATE facts SET change = ?, last_seen = ?", [self._number, self._last_seen]
+        )
+        applied = Applied(
+            self._number, tuple(self._upserted.values()), tuple(self._removed), self._plan.stale
+        )
+        return Outcome(applied, repos, self._new_kinds, self._new_places, self._last_seen)
+
+    # Accounts
+
+    def _purge(self) -> None:
+        dids = [did for did in self._plan.purged if self._held(did)]
+        for kind in KINDS:
+            for part, keys in _parts(dids):
+                if kind == "dataset":
+                    query = f"SELECT uri FROM dataset WHERE did IN ({keys})"
+                    self._removed.update(
+                        uri for (uri,) in self._sql.execute(query, part).fetchall()
+                    )
+                self._sql.execute(f"DELETE FROM {kind} WHERE did IN ({keys})", part)
+        for uri, (did, _) in self._places.items():
+            if did in self._plan.purged:
+                self._new_places[uri] = None
+
+    def _flip(self) -> None:
+        flipped = self._plan.flipped()
+        for active in (False, True):
+            dids = [did for did, now_active in flipped.items() if now_active is active]
+            for part, keys in _parts(dids):
+                for kind in KINDS:
+                    query = f"UPDATE {kind} SET visible = ?, change = ? WHERE did IN ({keys})"
+                    self._sql.execute(query, [active, self._number, *part])
+                where = f"did IN ({keys})"
+                for document in search_documents(self._sql, where, part):
+                    if active:
+                        self._upserted[document.uri] = document
+                    else:
+                        self._removed.add(document.uri)
+
+    def _held(self, did: str) -> bool:
+        repo = self._known.get(did)
+        return repo is not None and any(repo.held)
+
+    # Records
+
+    def _existing(self, trust_created: bool) -> dict[str, _Existing]:
+        wanted: dict[Kind, list[str]] = defaultdict(list)
+        for uri, final in self._plan.finals.items():
+            kind = final.put.kind if final.put else self._kind_of(uri)
+            trusted = trust_created and final.fresh and final.put is not None
+            if kind is not None and not trusted:
+                wanted[kind].append(uri)
+        found: dict[str, _Existing] = {}
+        for kind, uris in wanted.items():
+            for part, keys in _parts(uris):
+                query = (
+                    f"SELECT uri, first_seen, cid, conformance FROM {kind} WHERE uri IN ({keys})"
+                )
+                for uri, *rest in self._sql.execute(query, part).fetchall():
+                    found[uri] = _Existing(kind, *rest)
+        return found
+
+    def _records(self, existing: dict[str, _Existing]) -> dict[str, tuple[int, ...]]:
+        """Deletes and inserts; returns how many records each touched account then holds."""
+        held: dict[str, list[int]] = {}
+        going: dict[Kind, list[str]] = defaultdict(list)
+        coming: dict[Kind, list[tuple[Put, Final, int]]] = defaultdict(list)
+        for uri, final in self._plan.finals.items():
+            row = existing.get(uri)
+            counts = held.get(final.did)
+            if counts is None:
+                purged = final.did in self._plan.purged
+                repo = None if purged else self._known.get(final.did)
+                counts = held[final.did] = list(repo.held if repo else Repo(final.did).held)
+            if final.put is None:
+                self._leave(uri, final, row)
+                if row is not None:
+                    going[row.kind].append(uri)
+                    counts[KINDS.index(row.kind)] -= 1
+            elif row is not None and self._same(row, final):
+                continue
+            else:
+                if row is not None:
+                    going[row.kind].append(uri)
+                else:
+                    counts[KINDS.index(final.put.kind)] += 1
+                coming[final.put.kind].append((final.put, final, self._place(uri, final, row)))
+        for kind, uris in going.items():
+            for part, keys in _parts(uris):
+                self._sql.execute(f"DELETE FROM {kind} WHERE uri IN ({keys})", part)
+        for kind, rows in coming.items():
+            self._insert_records(kind, rows)
+        return {did: tuple(counts) for did, counts in held.items()}
+
+    def _leave(self, uri: str, final: Final, row: _Existing | None) -> None:
+        if row is not None and row.kind == "dataset":
+            self._removed.add(uri)
+            self._upserted.pop(uri, None)
+        if final.keep_place and (row is not None or final.entered):
+            self._new_places[uri] = (final.did, self._place(uri, final, row))
+        elif not final.keep_place and uri in self._places:
+            self._new_places[uri] = None
+
+    def _same(self, row: _Existing, final: Final) -> bool:
+        put = final.put
+        assert put is not None
+        return not final.reset and (row.cid, row.conformance) == (put.cid, put.conformance)
+
+    def _place(self, uri: str, final: Final, row: _Existing | None) -> int:
+        """The record's `first_seen`: the one it has or had, else a new one, never given twice."""
+        kept = self._places.get(uri)
+        if kept is not None and final.put is not None:
+            self._new_places[uri] = None
+        if not final.reset:
+            if row is not None:
+                return row.first_seen
+            if kept is not None and final.did not in self._plan.purged:
+                return kept[1]
+        self._last_seen = max(self._now, self._last_seen + 1)
+        return self._last_seen
+
+    def _insert_records(self, kind: Kind, rows: Sequence[tuple[Put, Final, int]]) -> None:
+        repos = self._plan.repos
+        visible = [repos[final.did].active for _, final, _ in rows]
+        puts = [put for put, _, _ in rows]
+        columns: dict[str, Sequence[object]] = {
+            "uri": [put.uri for put in puts],
+            "did": [put.did for put in puts],
+            "collection": [put.collection for put in puts],
+            "rkey": [put.rkey for put in puts],
+            "cid": [put.cid for put in puts],
+            "rev": [final.rev for _, final, _ in rows],
+            "conformance": [put.conformance for put in puts],
+            "first_seen": [seen for _, _, seen in rows],
+            "indexed_at": [self._now] * len(rows),
+            "visible": visible,
+            "change": [self._number] * len(rows),
+            "created": [created_micros(put.model) for put in puts],
+            "raw": [put.raw for put in puts],
+            "json": [put.json for put in puts],
+        }
+        for column in TYPED[kind]:
+            columns[column.name] = [column.of(put.model) for put in puts]
+        self._insert(kind, pa.Table.from_pydict(columns, schema=arrow_schema(kind)))
+        for put in puts:
+            if put.collection not in self._kinds and put.collection not in self._new_kinds:
+                self._sql.execute("INSERT INTO collections VALUES (?, ?)", [put.collection, kind])
+                self._new_kinds[put.collection] = kind
+        if kind == "dataset":
+            for (put, _, seen), shown in zip(rows, visible, strict=True):
+                if shown:
+                    self._upserted[put.uri] = _document(put, seen)
+                    self._removed.discard(put.uri)
+
+    # What else the transaction keeps
+
+    def _insert_repos(self, repos: Sequence[Repo]) -> None:
+        if not repos:
+            return
+        columns = {
+            name: [getattr(repo, name) for repo in repos]
+            for name in REPO_ARROW.names
+            if name != "change"
+        }
+        columns["change"] = [self._number] * len(repos)
+        self._insert("repos", pa.Table.from_pydict(columns, schema=REPO_ARROW))
+
+    def _insert_removals(self) -> None:
+        if self._removed:
+            uris = list(self._removed)
+            rows = pa.table({"uri": uris, "change": [self._number] * len(uris)})
+            self._insert("removals", rows)
+
+    def _save_places(self) -> None:
+        for part, keys in _parts([uri for uri in self._new_places if uri in self._places]):
+            self._sql.execute(f"DELETE FROM places WHERE uri IN ({keys})", part)
+        kept = [(uri, *place) for uri, place in self._new_places.items() if place is not None]
+        if kept:
+            uris, dids, seen = zip(*kept, strict=True)
+            rows = pa.table({"uri": uris, "did": dids, "first_seen": seen})
+            self._insert("places", rows)
+
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        self._sql.register(BATCH, rows)
+        self._sql.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {BATCH}")
+
+    def _kind_of(self, uri: str) -> Kind | None:
+        return kind_of_uri(uri, self._new_kinds) or kind_of_uri(uri, self._kinds)
+
+
+def kind_of_uri(uri: str, kinds: dict[str, Kind]) -> Kind | None:
+    """The kind of `at://did/collection/rkey` by its collection; None where no record has it."""
+    parts = uri.split("/")
+    return kinds.get(parts[3]) if len(parts) == 5 else None
+
+
+SEARCH_COLUMNS = (
+    "uri, did, name, description, tags, schema_uri, license, first_seen, sample_count, byte_count"
+)
+
+
+def search_documents(
+    connection: duckdb.DuckDBPyConnection, where: str, parameters: Sequence[object]
+) -> list[SearchDocument]:
+    """The documents of the datasets that `where` picks, visible or not."""
+    query = f"SELECT {SEARCH_COLUMNS} FROM dataset WHERE {where}"
+    return [search_document(row) for row in connection.execute(query, list(parameters)).fetchall()]
+
+
+def search_document(row: Sequence[object]) -> SearchDocument:
+    """From a row of SEARCH_COLUMNS."""
+    values = list(row)
+    values[4] = tuple(values[4]) if isinstance(values[4], list) else ()
+    return SearchDocument(*values)  # type: ignore[arg-type]  # the columns are typed by the table
+
+
+def _document(put: Put, first_seen: int) -> SearchDocument:
+    model = put.model
+    assert isinstance(model, Dataset)
+    return SearchDocument(
+        uri=put.uri,
+        did=put.did,
+        name=model.name,
+        description=model.description,
+        tags=model.tags,
+        schema_uri=model.schema_uri,
+        license=model.license,
+        first_seen=first_seen,
+        sample_count=bounded(model.sample_count),
+        byte_count=bounded(model.byte_count),
+    )
+
+
+def _parts(keys: Iterable[str]) -> Iterable[tuple[list[str], str]]:
+    """The keys in parts that fit one statement, each with its placeholders."""
+    all_keys = list(keys)
+    for start in range(0, len(all_keys), MAX_KEYS):
+        part = all_keys[start : start + MAX_KEYS]
+        yield part, ", ".join("?" * len(part))
