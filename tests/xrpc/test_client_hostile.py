@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -38,16 +39,28 @@ __all__ = ["make"]
 NSID = "com.example.echo"
 
 
+class Stage:
+    """One service for the whole module, whose answer each test sets."""
+
+    url = ""
+    answer: Callable[[], Response]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stage() -> Iterator[None]:
+    async def endpoint(request: Request) -> Response:
+        return Stage.answer()
+
+    route = Route("/{path:path}", endpoint, methods=["GET", "POST"])
+    with serve_app(Starlette(routes=[route])) as Stage.url:
+        yield
+
+
 @contextmanager
 def answering(answer: Callable[[], Response]) -> Iterator[str]:
     """A service that gives the same answer to everything."""
-
-    async def endpoint(request: Request) -> Response:
-        return answer()
-
-    route = Route("/{path:path}", endpoint, methods=["GET", "POST"])
-    with serve_app(Starlette(routes=[route])) as url:
-        yield url
+    Stage.answer = staticmethod(answer)
+    yield Stage.url
 
 
 def refused(client: Any) -> XrpcError:
@@ -57,7 +70,8 @@ def refused(client: Any) -> XrpcError:
 
 
 def json_text(text: bytes, status: int = 200, **headers: str) -> Response:
-    return Response(text, status, headers, media_type="application/json")
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(text, status, named, media_type="application/json")
 
 
 def free_port() -> int:
@@ -171,7 +185,7 @@ def test_an_answer_of_exactly_the_limit_passes(make: Call) -> None:
 
 def test_a_compressed_answer_is_refused_before_it_unfolds(make: Call) -> None:
     bomb = gzip.compress(b" " * 10_000_000)
-    with answering(lambda: json_text(bomb, **{"content-encoding": "gzip"})) as url:
+    with answering(lambda: json_text(bomb, 200, content_encoding="gzip")) as url:
         error = refused(make(url))
     assert type(error) is UnexpectedResponse
     assert "compressed" in str(error)
@@ -185,9 +199,14 @@ def test_a_redirect_is_not_followed(make: Call, status: int) -> None:
     assert "169.254.169.254" in str(error)
 
 
-def test_a_redirect_is_not_followed_by_a_client_that_would(url: str) -> None:
-    import httpx
+@pytest.mark.parametrize("target", ["pipe:ls", "//", "http://", "http://[", "https:ls", "%00"])
+def test_a_redirect_to_nonsense_is_an_error_of_ours_too(make: Call, target: str) -> None:
+    headers = {"location": target}
+    with answering(lambda: Response(None, 302, headers)) as url:
+        assert type(refused(make(url))) in (UnexpectedResponse, TransportFailed)
 
+
+def test_a_redirect_is_not_followed_by_a_client_that_would(url: str) -> None:
     with (
         answering(lambda: RedirectResponse(f"{url}/xrpc/{NSID}", 302)) as moved,
         httpx.Client(follow_redirects=True, trust_env=False) as http,
@@ -271,7 +290,7 @@ def test_the_time_to_wait_is_read_and_bounded(
 
 @pytest.mark.parametrize("value", ["soon", "-5", "1.5", NEVER, "Mon, 01 Jan 2001 00:00:00"])
 def test_a_time_to_wait_that_makes_no_sense_is_none(make: Call, value: str) -> None:
-    with answering(lambda: json_text(b"{}", 429, **{"retry-after": value})) as url:
+    with answering(lambda: json_text(b"{}", 429, retry_after=value)) as url:
         error = refused(make(url))
     assert isinstance(error, RateLimitExceeded)
     assert error.retry_after is None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from atdex_xrpc.calls import MAX_RESPONSE_BYTES, Call, Reply, procedure_call, query_call
-from atdex_xrpc.errors import TransportFailed, UnsafeUrl, shown
+from atdex_xrpc.errors import TransportFailed, UnexpectedResponse, UnsafeUrl, XrpcError, shown
 from atdex_xrpc.targets import check_url
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ class Client(_Base):
                 )
                 for chunk in response.iter_raw():
                     reply.feed(chunk, monotonic())
-        except httpx.TransportError as error:
-            raise _transport_failed(call, error) from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise _failed(call, error) from error
         return reply
 
     def close(self) -> None:
@@ -194,8 +194,8 @@ class AsyncClient(_Base):
                 )
                 async for chunk in response.aiter_raw():
                     reply.feed(chunk, monotonic())
-        except httpx.TransportError as error:
-            raise _transport_failed(call, error) from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise _failed(call, error) from error
         except TimeoutError:
             raise TransportFailed(call.url, "the answer took too long") from None
         return reply
@@ -216,6 +216,9 @@ class AsyncClient(_Base):
         await self.close()
 
 
-def _transport_failed(call: Call, error: httpx.TransportError) -> TransportFailed:
+def _failed(call: Call, error: httpx.TransportError | httpx.InvalidURL) -> XrpcError:
     reason = shown(str(error)) or "no answer"
+    if isinstance(error, httpx.InvalidURL):
+        # The URL that was asked is fine, so it is the target of a redirect, which httpx parses.
+        return UnexpectedResponse(call.url, f"redirected to what is no URL: {reason}")
     return TransportFailed(call.url, f"{type(error).__name__}: {reason}")

@@ -16,6 +16,7 @@ from typing import cast
 import httpcore
 import httpx
 
+from atdex_xrpc.errors import UnsafeUrl
 from atdex_xrpc.targets import AddressPolicy, check_url, resolve, resolve_async
 
 
@@ -127,6 +128,11 @@ class GuardedTransport(httpx.BaseTransport):
         assert isinstance(request.stream, httpx.SyncByteStream)
         with _as_httpx():
             response = self._pool.handle_request(_core_request(request, request.stream))
+        try:
+            _check_redirect(request, response)
+        except UnsafeUrl:
+            response.close()
+            raise
         return httpx.Response(
             response.status,
             headers=response.headers,
@@ -155,6 +161,11 @@ class AsyncGuardedTransport(httpx.AsyncBaseTransport):
         assert isinstance(request.stream, httpx.AsyncByteStream)
         with _as_httpx():
             response = await self._pool.handle_async_request(_core_request(request, request.stream))
+        try:
+            _check_redirect(request, response)
+        except UnsafeUrl:
+            await response.aclose()
+            raise
         return httpx.Response(
             response.status,
             headers=response.headers,
@@ -164,6 +175,27 @@ class AsyncGuardedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def _check_redirect(request: httpx.Request, response: httpcore.Response) -> None:
+    """Raises UnsafeUrl for a target that no guarded client would open.
+
+    httpx parses it next, followed or not, and lets some errors of that pass as `InvalidURL`,
+    which is no `HTTPError`.
+    """
+    if response.status not in _REDIRECTS:
+        return
+    location = httpx.Headers(response.headers).get("location")
+    if location is None:
+        return
+    try:
+        target = request.url.join(location)
+    except httpx.InvalidURL as error:
+        raise UnsafeUrl(location, f"it is not a URL ({error})") from None
+    check_url(str(target))
 
 
 def _core_request(
