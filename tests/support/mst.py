@@ -90,9 +90,7 @@ def _node(
     return cid
 
 
-def proof(
-    root: bytes, blocks: Mapping[bytes, bytes], paths: Sequence[str]
-) -> dict[bytes, bytes]:
+def proof(root: bytes, blocks: Mapping[bytes, bytes], paths: Sequence[str]) -> dict[bytes, bytes]:
     """The nodes on the way to each path, and to its neighbours on both sides: what a commit must
     carry so that its ops can be inverted."""
     wanted = [path.encode() for path in paths]

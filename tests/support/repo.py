@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import cbor2
 import coincurve
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -250,7 +249,7 @@ def did_document(
 
 def plc_did(name: str) -> str:
     """A did:plc that is well formed and can be told from others by its start."""
-    kept = "".join(letter for letter in name.lower() if letter in "abcdefghijklmnopqrstuvwxyz234567")
+    kept = "".join(
+        letter for letter in name.lower() if letter in "abcdefghijklmnopqrstuvwxyz234567"
+    )
     return "did:plc:" + (kept + "a" * 24)[:24]
-
-
