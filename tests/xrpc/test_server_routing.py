@@ -11,7 +11,10 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
 
 from atdex_xrpc import NodeUnavailable, RegistrationError, Server, routes
 from tests.support.http import serve_app
@@ -241,6 +244,23 @@ def test_the_server_runs_below_a_path_of_another_application() -> None:
     with serve_app(outer) as url:
         assert httpx.get(f"{url}/node/xrpc/com.example.echo").status_code == 200
         assert_error(httpx.get(f"{url}/node/xrpc/com.example.idle"), 501, "MethodNotImplemented")
+
+
+def test_a_route_that_was_added_by_hand_refuses_in_the_same_shape() -> None:
+    async def page(request: HttpRequest) -> Response:
+        if request.query_params:
+            raise HTTPException(413, "too much", {"x-thing": "1"})
+        return PlainTextResponse("a page")
+
+    app = service().app()
+    app.router.routes.append(Route("/page", page, methods=["GET"]))
+    with serve_app(app) as url:
+        assert httpx.get(f"{url}/page").text == "a page"
+        assert_error(httpx.post(f"{url}/page"), 405, "MethodNotAllowed")
+        answer = httpx.get(f"{url}/page?a=1")
+        assert_error(answer, 413, "PayloadTooLarge")
+        assert answer.headers["x-thing"] == "1"
+        assert_error(httpx.get(f"{url}/pages"), 404, "NotFound")
 
 
 def test_the_server_itself_is_an_application_and_runs_its_lifespan() -> None:

@@ -4,8 +4,9 @@
         client.query("app.bsky.atdata.getDataset", uri="at://…")
 
 Every failure is an XrpcError: the class that the handler raised, TransportFailed where no answer
-arrived, UnexpectedResponse where it was no XRPC. Nothing is retried and no redirect is
-followed; `error.transient` says whether another attempt makes sense.
+arrived, UnexpectedResponse where it was no XRPC. Over a guarded client (see `addresses`), an
+AddressError says that the service must not be connected to. Nothing is retried and no redirect
+is followed; `error.transient` says whether another attempt makes sense.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class Client(_Base):
     """A blocking client; safe to share between threads.
 
     `http` brings your own httpx client (a guarded one, a proxy, credentials); it is not closed
-    here. `timeout` is seconds for a whole call. With a `catalog`, the answers of the methods that
-    it knows are validated.
+    here. `timeout` is seconds for a whole call; a blocking client looks at the clock between
+    pieces of the body, so a service that drips its headers can take longer. With a `catalog`,
+    the answers of the methods that it knows are validated.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class Client(_Base):
 
 
 class AsyncClient(_Base):
-    """The same for asyncio."""
+    """The same for asyncio; here `timeout` holds for every part of the call."""
 
     def __init__(
         self,
