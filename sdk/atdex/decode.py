@@ -37,7 +37,7 @@ MAX_TYPE_DEPTH: Final = 32
 
 _PLAIN: Final = (str, int, float, bool, bytes)
 _PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?(.*)`$", re.DOTALL)
-_MISSING: Final = re.compile(r"^Object missing required field `(.*)`", re.DOTALL)
+_MISSING: Final = re.compile(r"^Object missing required field `(.*?)`(?: - at |$)", re.DOTALL)
 
 
 class Misfit(Exception):  # noqa: N818 - internal: it becomes a BadSample where shard and key are known

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,12 +102,9 @@ class Fetcher:
         self._max_bytes = max_shard_bytes
         self._progress = progress
         self._retry = retry or Retry()
-        self._http = guarded_client(
-            AddressPolicy(allow_private=allow_private_hosts),
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            follow_redirects=True,
-            headers={"accept-encoding": "identity", "user-agent": "atdex"},
-        )
+        self._policy = AddressPolicy(allow_private=allow_private_hosts)
+        self._client: httpx.Client | None = None
+        self._lock = threading.Lock()
 
     def fetch(self, url: str, expected: Expected | None) -> Path:
         """The shard at `url` as a file, from the cache where it is there.
@@ -129,6 +127,21 @@ class Fetcher:
                 return self.cache.find(expected) or self._fetch_verified(url, expected, key)
         except OSError as error:
             raise CacheError(str(self.cache.root), str(error)) from error
+
+    @property
+    def _http(self) -> httpx.Client:
+        """Made when a shard is fetched: those who read from the cache need none."""
+        with self._lock:
+            if self._client is None:
+                self._client = guarded_client(
+                    self._policy,
+                    timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+                    # No connection is kept: a dataset holds its fetcher for as long as it lives.
+                    limits=httpx.Limits(max_keepalive_connections=0),
+                    follow_redirects=True,
+                    headers={"accept-encoding": "identity", "user-agent": "atdex"},
+                )
+            return self._client
 
     def _fetch_verified(self, url: str, expected: Expected, key: str) -> Path:
         partial, whole = self.cache.partial(key), False
@@ -164,13 +177,11 @@ class Fetcher:
             try:
                 return self._attempt(download)
             except _TryAgain as failure:
-                failures = 0 if download.partial.size() > before else failures + 1
+                gained = download.partial.size() - before
+                failures = 0 if gained >= PROGRESS_BYTES else failures + 1
                 if failures >= self._retry.attempts:
-                    raise FetchFailed(
-                        download.url,
-                        f"{failure.reason} (after {failures} attempts)",
-                        failure.status,
-                    ) from failure
+                    reason = f"{failure.reason} (after {failures} attempts)"
+                    raise FetchFailed(download.url, reason, failure.status) from failure
                 wait = min(self._retry.first_wait * 2**failures, self._retry.max_wait)
                 wait *= 0.5 + random.random() / 2  # noqa: S311 - spreads clients, hides nothing
                 if failure.wait is not None:
@@ -219,7 +230,8 @@ class Fetcher:
             raise _TryAgain(f"the body ended after {done} of {total} bytes")
 
     def close(self) -> None:
-        self._http.close()
+        if self._client is not None:
+            self._client.close()
 
     def __enter__(self) -> Self:
         return self

@@ -46,6 +46,8 @@ MAX_NAME: Final = 200
 READABLE_FORMATS: Final = frozenset({"ndarrayBytes", "structuredBytes"})
 """Array encodings that become NumPy arrays. The others are refused by name, never left as bytes."""
 
+_UNWRITABLE: Final = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')  # what the decoder cannot look for
+
 _PRIMITIVES: Final[Mapping[str, type[Any]]] = {
     "str": str,
     "int": int,
@@ -117,6 +119,13 @@ class _Builder:
         for field in fields:
             if field.name in stored:
                 raise BadSchema(self.schema, field.name, "the name occurs twice")
+            if _UNWRITABLE.search(field.name):
+                raise BadSchema(
+                    self.schema,
+                    field.name,
+                    "a name with quotes, backslashes or control characters; "
+                    "load with sample_type=dict to get the samples as they are stored",
+                )
             stored.add(field.name)
             attribute = python_name(field.name, taken)
             taken.add(attribute)
