@@ -35,17 +35,11 @@ def query(http: httpx.Client, method: str, params: Json, authorization: str | No
 
 
 def procedure(http: httpx.Client, method: str, body: Any, authorization: str | None = None) -> Any:
-    """Calls a procedure; `body` is JSON, bytes, or None for the ones that take nothing."""
+    """Calls a procedure; `body` is JSON, or None for the ones that take nothing."""
     headers = _headers(authorization)
     path = f"/xrpc/{method}"
-    if body is None:
-        response = http.post(path, headers=headers)
-    elif isinstance(body, bytes):
-        binary = {"Content-Type": "application/octet-stream"}
-        response = http.post(path, content=body, headers=headers | binary)
-    else:
-        response = http.post(path, json=body, headers=headers)
-    return _answer(method, response)
+    sent = {} if body is None else {"json": body}
+    return _answer(method, http.post(path, headers=headers, **sent))
 
 
 def _headers(authorization: str | None) -> dict[str, str]:
@@ -109,9 +103,12 @@ class Account:
         results = self.procedure("com.atproto.repo.applyWrites", body)["results"]
         return [_written(result) if "uri" in result else None for result in results]
 
-    def upload_blob(self, content: bytes) -> Any:
+    def upload_blob(self, content: bytes, mime_type: str) -> Any:
         """The blob reference to put into a record."""
-        return self.procedure("com.atproto.repo.uploadBlob", content)["blob"]
+        method = "com.atproto.repo.uploadBlob"
+        headers = _headers(self._authorization) | {"Content-Type": mime_type}
+        response = self._http.post(f"/xrpc/{method}", content=content, headers=headers)
+        return _answer(method, response)["blob"]
 
     def list_records(self, collection: str) -> dict[str, str]:
         """The CID of every record of the collection by its URI, as the PDS has them now."""

@@ -1,6 +1,6 @@
-"""The fixture `devnet`, and the installation of its servers before the first test's clock runs.
+"""The fixtures `devnet` and `own_devnet`; their servers are installed before the first test.
 
-Without npm, tests that use it are skipped and say why; with ATDEX_REQUIRE_DEVNET=1 they fail.
+Without npm, tests that use them are skipped and say why; with ATDEX_REQUIRE_DEVNET=1 they fail.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tests.devnet.errors import DevnetUnavailable
 from tests.devnet.harness import Devnet
 from tests.devnet.install import Installed, install
 
+FIXTURES = {"devnet", "own_devnet"}
 _INSTALLED = pytest.StashKey[Installed | DevnetUnavailable]()
 
 
@@ -23,7 +24,7 @@ def _required() -> bool:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Installs here: inside a fixture, minutes of compiling would count as the test's time."""
-    needed = any("devnet" in getattr(item, "fixturenames", ()) for item in session.items)
+    needed = any(FIXTURES & set(getattr(item, "fixturenames", ())) for item in session.items)
     if not needed or session.config.option.collectonly:
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
@@ -41,11 +42,24 @@ def devnet(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Devnet]:
     """A PDS and its directory, shared by the session: use handles of your own."""
+    with Devnet.start(tmp_path_factory.mktemp("devnet"), installed=_installed(request)) as running:
+        yield running
+
+
+@pytest.fixture
+def own_devnet(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Devnet]:
+    """One for this test alone, where it counts what is on it. Two seconds more."""
+    with Devnet.start(tmp_path_factory.mktemp("devnet"), installed=_installed(request)) as running:
+        yield running
+
+
+def _installed(request: pytest.FixtureRequest) -> Installed | None:
+    """Skips, or fails, where there is none. None: not known yet, the start installs it."""
     installed = request.config.stash.get(_INSTALLED, None)
     if isinstance(installed, DevnetUnavailable):
         if _required():
             pytest.fail(f"ATDEX_REQUIRE_DEVNET=1, and {installed}", pytrace=False)
         pytest.skip(str(installed))
-    # None where the fixture was asked for by name, at run time: it is installed by the start.
-    with Devnet.start(tmp_path_factory.mktemp("devnet"), installed=installed) as running:
-        yield running
+    return installed
