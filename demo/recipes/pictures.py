@@ -73,7 +73,7 @@ def satellite() -> Iterator[dict[str, Any]]:
         rows = ((column + row * one(seed + 2, -2, 3)) // stripe) % 2
         contrast = {"field": 24, "vineyard": 30, "village": 40}.get(cover, 0)
         rough = _texture(seed + 3, 24, 4 if cover == "water" else 22)
-        cloudy = one(seed + 4, 0, 64)
+        cloudy = max(0, one(seed + 4, -48, 48))
         cloud = (row - one(seed + 5, -12, 13)) ** 2 + column**2 < cloudy * 2
         bands = [
             np.where(cloud, 3600, np.clip((level + rows * contrast + rough) * 16, 0, 4095))
