@@ -60,7 +60,7 @@ def install(cache: Path | None = None, say: Say = _silent) -> Installed:
         return installed
     _check_machine()
     cache.mkdir(parents=True, exist_ok=True)
-    with _exclusively(folder.with_suffix(".lock")):
+    with _exclusively(folder.with_suffix(".lock"), say):
         if not folder.is_dir():  # else another process was faster
             say(f"devnet: installing the reference PDS into {folder} (about two minutes, once)")
             _build(folder, say)
@@ -82,9 +82,14 @@ def _check_machine() -> None:
 
 
 @contextmanager
-def _exclusively(lock: Path) -> Iterator[None]:
+def _exclusively(lock: Path, say: Say) -> Iterator[None]:
+    """One process at a time. The lock goes with the file, also when its process is killed."""
     with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # released when the file closes, or its process dies
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("devnet: another process is installing it, waiting")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
