@@ -337,5 +337,5 @@ def unknown(value: Any, depth: int) -> Problems | None:
     if not isinstance(value, dict):
         return expected("an object", value)
     if "$link" in value or "$bytes" in value or value.get("$type") == "blob":
-        return expected("a plain object", value)
+        return expected("an object", value)
     return any_object(value, depth)

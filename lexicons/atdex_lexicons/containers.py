@@ -64,7 +64,7 @@ def object_(schema: Mapping[str, Any], properties: Mapping[str, Check]) -> Check
             part = properties.get(key)
             if part is None:
                 if key == "$link" or key == "$bytes" or (key == "$type" and element == "blob"):
-                    return expected("a plain object", value)
+                    return expected("an object", value)
                 problems = undeclared(key, element, inner)
             elif element is not None:
                 problems = part(element, inner)

@@ -6,7 +6,7 @@ Source: https://atproto.com/specs/lexicon. Decisions where it leaves room:
 - `properties` is required on objects and params, as the specification lists it.
 - `default` and `const` exclude each other on every type, not on strings alone.
 - A reference into a document that is not at hand is taken on trust.
-- Names of definitions are letters, digits, `-` and `_`, starting with a letter.
+- Names of definitions are written like the last segment of an NSID: letters and digits.
 - Properties may start with `$` (live documents do), but not be `$type`, `$link` or `$bytes`.
 - Permissions for resources other than `repo` and `rpc` are ignored.
 """

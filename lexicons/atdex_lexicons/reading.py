@@ -24,7 +24,8 @@ def read_json(path: Path) -> Any:
     if len(raw) > DOCUMENT_BYTES_MAX:
         raise _refused(path, f"is larger than {DOCUMENT_BYTES_MAX} bytes")
     try:
-        return json.loads(raw, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        text = raw.decode()
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except RecursionError:
         raise _refused(path, "is nested too deep") from None
     except ValueError as error:  # malformed JSON, malformed UTF-8, an integer of a million digits

@@ -52,7 +52,8 @@ _HINTS = {
     ("token", "a property"): ": use a string with knownValues",
 }
 
-DEFINITION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}")
+DEFINITION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
+"""A fragment is written like the last segment of an NSID (https://atproto.com/specs/nsid)."""
 _REF = re.compile(r"([^#]*)(?:#([^#]+))?")
 _MIME_PATTERN = re.compile(r"\*/\*|[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/(?:\*|[A-Za-z0-9!#$&^_.+-]+)")
 _RESERVED = frozenset({"$type", "$link", "$bytes"})

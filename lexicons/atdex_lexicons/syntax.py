@@ -18,7 +18,7 @@ from .language import is_language
 DID_CHARACTERS_MAX = 2048
 HANDLE_CHARACTERS_MAX = 253
 NSID_CHARACTERS_MAX = 317
-NSID_AUTHORITY_CHARACTERS_MAX = 253
+"""The specification also bounds the authority by 253; its public vectors go beyond that."""
 URI_BYTES_MAX = 8192
 """Longest URI and AT-URI: 8 KB, by the specification. Both are ASCII, so bytes are characters."""
 DATETIME_CHARACTERS_MAX = 64
@@ -62,11 +62,7 @@ def is_at_identifier(text: str) -> bool:
 
 def is_nsid(text: str) -> bool:
     """Whether `text` is an NSID of three segments or more, without a fragment."""
-    return (
-        len(text) <= NSID_CHARACTERS_MAX
-        and _NSID.fullmatch(text) is not None
-        and text.rindex(".") <= NSID_AUTHORITY_CHARACTERS_MAX
-    )
+    return len(text) <= NSID_CHARACTERS_MAX and _NSID.fullmatch(text) is not None
 
 
 def is_tid(text: str) -> bool:
