@@ -1,0 +1,301 @@
+"""From the firehose's events to the writer's changes.
+
+Guarantees:
+- Every event is acknowledged exactly when what it came to is durable: applied, set aside with
+  its reason, or of no concern here.
+- The ops of a commit stay one change, whatever is wrong with some of them: the valid ones are
+  applied and the others set aside with the same rev, in one batch.
+- Nothing in a record stops the rest. A record that breaks its lexicon, is no DAG-CBOR, nests
+  too deep, holds a NUL or is too large is quarantined with every problem found; if an older
+  version of it was indexed, that one leaves the index, and its place is kept.
+- An inactive account's status counts even when it arrives before the account's first record.
+
+Example: a commit creates A (valid), updates B (now invalid) and deletes C. One `RepoChange`
+stores A and removes B and C; B is quarantined; a quarantined version of A or C goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, RejectedFrame, State
+from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
+from atdex_appview.store.plan import DELETED
+from atdex_appview.writer import Writer
+from atdex_firehose.events import (
+    AccountEvent,
+    CommitEvent,
+    Event,
+    IdentityEvent,
+    RecordOp,
+    RejectedEvent,
+    SyncEvent,
+)
+from atdex_lexicons import Catalog, InvalidRecord
+from atdex_lexicons.datamodel import decode, json_bytes
+from atdex_lexicons.errors import InvalidData, Problem, step_path
+from atdex_lexicons.families import check_record, kind_of
+
+log = logging.getLogger(__name__)
+
+MAX_RECORD_BYTES = 1_000_000
+"""Bytes of one record, as the Sync specification bounds it; checked again where it is read."""
+
+INACTIVE = "inactive"
+"""The status of an inactive account whose host gave no word for it."""
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a record may raise where our own reader is wrong. One such record must not stop
+the node at every start again: it is quarantined as unread, and the error is logged in full."""
+
+
+class Source(Protocol):
+    """What ingestion needs of a `Consumer`."""
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    def ack(self, event: Event) -> None: ...
+
+
+class Ingest:
+    """`run` works until the source ends. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        source: Source,
+        catalog: Catalog,
+        writer: Writer,
+        state: State,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._catalog = catalog
+        self._writer = writer
+        self._state = state
+        self._clock = clock
+        # Accounts with a change that is not durable yet: known, though the store may not say so.
+        self._in_flight: Counter[str] = Counter()
+        # Statuses on their way to SQLite, with how many events are under way for each.
+        self._noted: dict[str, tuple[str | None, int]] = {}
+
+    async def run(self) -> None:
+        """Raises WriteFailed, and what makes the source fail."""
+        async for event in self._source:
+            await self._take(event)
+            # A source that always has an event ready would leave no turn to requests.
+            await asyncio.sleep(0)
+
+    async def _take(self, event: Event) -> None:
+        done = partial(self._source.ack, event)
+        match event:
+            case CommitEvent():
+                await self._commit(event, done)
+            case AccountEvent():
+                await self._account(event, done)
+            case IdentityEvent():
+                await self._identity(event, done)
+            case RejectedEvent():
+                await self._writer.submit(None, done, self._rejected(event))
+            case SyncEvent():
+                # The repo's records are unchanged as far as this stream has told.
+                done()
+            case _:
+                log.warning("an event of a class that this version does not know: %r", event)
+                done()
+
+    # Commits
+
+    async def _commit(self, event: CommitEvent, done: Callable[[], None]) -> None:
+        await self._hide_if_inactive(event.did)
+        changes: list[Put | Delete] = []
+        quarantined: list[QuarantinedRecord] = []
+        cleared: list[tuple[str, str]] = []
+        for op in event.ops:
+            if kind_of(op.collection) is None:
+                continue
+            uri = f"at://{event.did}/{op.collection}/{op.rkey}"
+            if op.action == "delete":
+                changes.append(Delete(uri))
+                cleared.append((uri, event.rev))
+                continue
+            read = self._read(event, op, uri)
+            if isinstance(read, Put):
+                changes.append(read)
+                cleared.append((uri, event.rev))
+            else:
+                changes.append(Delete(uri, keep_place=True))
+                quarantined.append(read)
+        if not changes:
+            done()
+            return
+        change = RepoChange(
+            did=event.did,
+            rev=event.rev,
+            changes=tuple(changes),
+            handle=event.identity.handle,
+            pds=event.identity.pds,
+        )
+        puts = sum(isinstance(change, Put) for change in changes)
+        counted = {"records": puts, "quarantined": len(quarantined)}
+        notes = Notes(
+            quarantined=tuple(quarantined),
+            cleared=tuple(cleared),
+            counted={name: count for name, count in counted.items() if count},
+        )
+        await self._submit(event.did, change, done, notes)
+
+    def _read(self, event: CommitEvent, op: RecordOp, uri: str) -> Put | QuarantinedRecord:
+        raw = op.raw or b""
+        try:
+            value = _decode(raw)
+            checked = check_record(self._catalog, op.collection, op.rkey, value)
+            json = json_bytes(value)
+            problems = tuple(_nuls(value)) if rb"\u0000" in json else ()
+            if not problems:
+                return Put(
+                    uri=uri,
+                    did=event.did,
+                    collection=op.collection,
+                    rkey=op.rkey,
+                    cid=op.cid or "",
+                    kind=checked.kind,
+                    conformance=checked.conformance,
+                    raw=raw,
+                    json=json,
+                    model=checked.model,
+                    created=op.action == "create",
+                )
+        except InvalidRecord as invalid:
+            problems = tuple(invalid.problems)
+        except InvalidData as invalid:
+            problems = (Problem(invalid.path, invalid.reason),)
+        except UNREADABLE as failure:
+            log.exception("cannot read %s (%s)", uri, op.cid)
+            problems = (Problem("", f"this node cannot read it: {type(failure).__name__}"),)
+        return QuarantinedRecord(
+            uri=uri,
+            did=event.did,
+            cid=op.cid,
+            rev=event.rev,
+            problems=problems,
+            raw=raw,
+            size=len(raw),
+            seen_at=self._now(),
+        )
+
+    # Accounts
+
+    async def _account(self, event: AccountEvent, done: Callable[[], None]) -> None:
+        status = None if event.active else event.status or INACTIVE
+        if self._knows(event.did):
+            gone = (event.did,) if status == DELETED else ()
+            notes = Notes(cleared_dids=gone) if gone else NO_NOTES
+            change = StatusChange(event.did, event.active, status)
+            await self._submit(event.did, change, done, notes)
+        else:
+            await self._note_status(event.did, status, done)
+
+    async def _identity(self, event: IdentityEvent, done: Callable[[], None]) -> None:
+        if not self._knows(event.did):
+            done()
+            return
+        handle = pds = None
+        if event.identity is not None:
+            handle, pds = event.identity.handle, event.identity.pds
+        change = HandleChange(event.did, handle, pds)
+        await self._submit(event.did, change, done)
+
+    async def _hide_if_inactive(self, did: str) -> None:
+        """Before an account's first commit: what was said of it earlier now counts."""
+        if self._knows(did):
+            return
+        if did in self._noted:
+            status = self._noted[did][0]
+        else:
+            status = await self._state.waiting_status(did)
+        if status is not None:
+            change = StatusChange(did, active=False, status=status)
+            await self._submit(did, change, _nothing, Notes(waiting={did: None}))
+
+    async def _note_status(self, did: str, status: str | None, done: Callable[[], None]) -> None:
+        _, under_way = self._noted.get(did, (None, 0))
+        self._noted[did] = status, under_way + 1
+
+        def noted() -> None:
+            latest, left = self._noted[did]
+            if left > 1:
+                self._noted[did] = latest, left - 1
+            else:
+                del self._noted[did]
+            done()
+
+        await self._writer.submit(None, noted, Notes(waiting={did: status}))
+
+    def _knows(self, did: str) -> bool:
+        return did in self._in_flight or self._writer.knows(did)
+
+    async def _submit(
+        self, did: str, change: Change, done: Callable[[], None], notes: Notes = NO_NOTES
+    ) -> None:
+        self._in_flight[did] += 1
+
+        def durable() -> None:
+            self._in_flight[did] -= 1
+            if not self._in_flight[did]:
+                del self._in_flight[did]
+            done()
+
+        await self._writer.submit(change, durable, notes)
+
+    # The rest
+
+    def _rejected(self, event: RejectedEvent) -> Notes:
+        frame = RejectedFrame(
+            source=event.source,
+            seq=event.seq,
+            did=event.did,
+            rev=event.rev,
+            error=event.error,
+            reason=event.reason,
+            frame=event.frame,
+            seen_at=self._now(),
+        )
+        return Notes(rejected=(frame,), counted={"rejected": 1})
+
+    def _now(self) -> int:
+        return int(self._clock() * 1_000_000)
+
+
+def _decode(raw: bytes) -> Mapping[str, Any]:
+    if len(raw) > MAX_RECORD_BYTES:
+        raise InvalidData(f"has {len(raw)} bytes, a record has at most {MAX_RECORD_BYTES}")
+    value = decode(raw)
+    if not isinstance(value, dict):
+        raise InvalidData("a record is a map")
+    return value
+
+
+def _nuls(value: object, path: str = "") -> list[Problem]:
+    """The texts that hold a NUL. `value` is decoded, so its depth is bounded."""
+    match value:
+        case str():
+            return [Problem(path, "holds a NUL character")] if "\0" in value else []
+        case list():
+            return [p for at, item in enumerate(value) for p in _nuls(item, path + step_path(at))]
+        case dict():
+            keys = [Problem(path, "has a key with a NUL character") for key in value if "\0" in key]
+            return keys + [
+                p for key, item in value.items() for p in _nuls(item, path + step_path(key))
+            ]
+    return []
+
+
+def _nothing() -> None:
+    """The change has no event of its own: the one that follows is acknowledged after it."""

@@ -1,0 +1,354 @@
+"""What the node keeps in SQLite: what is set aside and why, counters, and how far search is.
+
+The file may be shared with the firehose: every table here is named `appview_…`, and their
+version is kept in one of them, because SQLite's `user_version` is one per file.
+
+Guarantees: `save` is one transaction, and repeating one changes nothing but counters. A record
+has at most one quarantined version, that of the highest rev; clearing with an older rev leaves
+it. After the process is killed, everything that `save` has returned for is there; a power cut
+may take back the last saves, never a part of one, and what they held comes again.
+
+Everything here comes from the network, so all of it is bounded; the oldest goes first.
+"""
+
+# Statements are put together from table and column names of ours and from placeholders:
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import aiosqlite
+import orjson
+
+from atdex_appview.errors import StateUnavailable, StoreFormatUnknown
+from atdex_lexicons.errors import Problem
+
+FORMAT_VERSION = 1
+
+BUSY_MS = 10_000
+"""ms to wait for another connection's write: those take milliseconds, and a stop is worse."""
+
+RAW_BYTES = 32_768
+"""Bytes of a quarantined record that are kept: nearly every record whole, none without end."""
+
+PROBLEMS_KEPT = 50
+"""Problems of one record: enough to mend it by."""
+
+PROBLEM_CHARS = 500
+"""Characters of a problem's path and of its reason."""
+
+QUARANTINED_PER_ACCOUNT = 500
+"""Quarantined records of one account, so that nobody pushes out what others are told."""
+
+QUARANTINED_IN_ALL = 100_000
+"""Quarantined records, from the last one back: some 100 MB; 3.3 GB at the very worst."""
+
+REJECTED_IN_ALL = 10_000
+"""Frames that failed verification: a sample to look into, no archive."""
+
+FRAME_BYTES = 16_384
+"""Bytes of a rejected frame that are kept."""
+
+WAITING_IN_ALL = 5_000_000
+"""Inactive accounts without a record here: some 60 bytes each, and the network has that many."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS appview_meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS appview_counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS appview_quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, uri TEXT NOT NULL UNIQUE, did TEXT NOT NULL,
+    cid TEXT, rev TEXT NOT NULL, problems TEXT NOT NULL, raw BLOB NOT NULL,
+    size INTEGER NOT NULL, seen_at INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS appview_quarantine_did ON appview_quarantine (did, id);
+CREATE TABLE IF NOT EXISTS appview_rejected (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, seq INTEGER NOT NULL,
+    did TEXT NOT NULL, rev TEXT, error TEXT NOT NULL, reason TEXT NOT NULL,
+    frame BLOB NOT NULL, seen_at INTEGER NOT NULL, UNIQUE (source, seq));
+CREATE TABLE IF NOT EXISTS appview_waiting (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, did TEXT NOT NULL UNIQUE, status TEXT NOT NULL);
+"""
+
+_QUARANTINE_COLUMNS = "uri, did, cid, rev, problems, raw, size, seen_at"
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRecord:
+    """A record that is not indexed, and why. `seen_at` is µs since the epoch.
+
+    `raw` is its DAG-CBOR, the first RAW_BYTES of `size` once it has been stored.
+    """
+
+    uri: str
+    did: str
+    cid: str | None
+    rev: str
+    problems: tuple[Problem, ...]
+    raw: bytes
+    size: int
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedFrame:
+    """A frame of the firehose that failed verification. `seen_at` is µs since the epoch."""
+
+    source: str
+    seq: int
+    did: str
+    rev: str | None
+    error: str
+    reason: str
+    frame: bytes
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What one `save` writes.
+
+    `cleared` are (URI, rev): quarantined versions up to that rev go. `cleared_dids` lose all.
+    `waiting` maps an account without records here to its status, None for an active one.
+    `counted` is added to the counters. `search_change` is how far the search index is.
+    """
+
+    quarantined: tuple[QuarantinedRecord, ...] = ()
+    cleared: tuple[tuple[str, str], ...] = ()
+    cleared_dids: tuple[str, ...] = ()
+    rejected: tuple[RejectedFrame, ...] = ()
+    waiting: Mapping[str, str | None] = field(default_factory=dict)
+    counted: Mapping[str, int] = field(default_factory=dict)
+    search_change: int | None = None
+
+
+NO_NOTES = Notes()
+
+
+class State:
+    """The open file. Any method may raise StateUnavailable."""
+
+    def __init__(self, path: Path, database: aiosqlite.Connection) -> None:
+        """Use `open`."""
+        self.path = path
+        self._database = database
+        self._saving = asyncio.Lock()
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Opens or creates the file. Raises StateUnavailable or StoreFormatUnknown."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            database = await aiosqlite.connect(path, isolation_level=None)
+        except (OSError, sqlite3.Error) as failure:
+            raise StateUnavailable(path, str(failure)) from failure
+        state = cls(path, database)
+        try:
+            await state._prepare()
+        except BaseException:
+            await database.close()
+            raise
+        return state
+
+    async def save(self, batch: Iterable[Notes]) -> None:
+        """Writes the notes in their order, in one transaction."""
+        async with self._saving:
+            with self._available():
+                await self._database.execute("BEGIN IMMEDIATE")
+                try:
+                    dids: set[str] = set()
+                    for notes in batch:
+                        await self._write(notes)
+                        dids.update(record.did for record in notes.quarantined)
+                    await self._bound(dids)
+                    await self._database.execute("COMMIT")
+                except BaseException:
+                    await self._database.execute("ROLLBACK")
+                    raise
+
+    async def put_many(self, records: Sequence[QuarantinedRecord]) -> None:
+        await self.save([Notes(quarantined=tuple(records))])
+
+    async def delete_many(self, uris: Sequence[str]) -> None:
+        """Takes records out of quarantine, whatever their rev."""
+        await self.save([Notes(cleared=tuple((uri, "~") for uri in uris))])
+
+    async def get(self, uri: str) -> QuarantinedRecord | None:
+        query = f"SELECT {_QUARANTINE_COLUMNS} FROM appview_quarantine WHERE uri = ?"
+        rows = await self._rows(query, (uri,))
+        return _quarantined(rows[0]) if rows else None
+
+    async def quarantined(
+        self, *, limit: int, before: int | None = None
+    ) -> list[tuple[int, QuarantinedRecord]]:
+        """A page, the last one set aside first, each with the number to continue before."""
+        query = (
+            f"SELECT id, {_QUARANTINE_COLUMNS} FROM appview_quarantine"
+            " WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?"
+        )
+        rows = await self._rows(query, (before, before, limit))
+        return [(row[0], _quarantined(row[1:])) for row in rows]
+
+    async def count(self) -> int:
+        """How many records are in quarantine."""
+        return int((await self._rows("SELECT count(*) FROM appview_quarantine"))[0][0])
+
+    async def rejected(self, *, limit: int) -> list[RejectedFrame]:
+        """The frames that failed verification, the last one first."""
+        query = (
+            "SELECT source, seq, did, rev, error, reason, frame, seen_at"
+            " FROM appview_rejected ORDER BY id DESC LIMIT ?"
+        )
+        return [RejectedFrame(*row) for row in await self._rows(query, (limit,))]
+
+    async def waiting_status(self, did: str) -> str | None:
+        """The status of an inactive account that has no record here yet; None for others."""
+        rows = await self._rows("SELECT status FROM appview_waiting WHERE did = ?", (did,))
+        return rows[0][0] if rows else None
+
+    async def counters(self) -> dict[str, int]:
+        return dict(await self._rows("SELECT name, value FROM appview_counters"))
+
+    async def search_change(self) -> int | None:
+        """The store's change number that the search index has durably applied."""
+        rows = await self._rows("SELECT value FROM appview_meta WHERE name = 'search_change'")
+        return rows[0][0] if rows else None
+
+    async def close(self) -> None:
+        """Closing twice is fine."""
+        async with self._saving:
+            if not self._closed:
+                self._closed = True
+                await self._database.close()
+
+    async def _prepare(self) -> None:
+        with self._available():
+            await self._database.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            await self._database.execute("PRAGMA journal_mode = WAL")
+            await self._database.execute("PRAGMA synchronous = NORMAL")
+            await self._database.executescript(_TABLES)
+            await self._database.execute(
+                "INSERT OR IGNORE INTO appview_meta VALUES ('format', ?)", (FORMAT_VERSION,)
+            )
+        rows = await self._rows("SELECT value FROM appview_meta WHERE name = 'format'")
+        if rows[0][0] != FORMAT_VERSION:
+            raise StoreFormatUnknown(self.path, str(rows[0][0]), str(FORMAT_VERSION))
+
+    async def _write(self, notes: Notes) -> None:
+        execute = self._database.execute
+        many = self._database.executemany
+        if notes.quarantined:
+            await many(
+                "INSERT INTO appview_quarantine"
+                f" ({_QUARANTINE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (uri) DO UPDATE SET cid = excluded.cid, rev = excluded.rev,"
+                " problems = excluded.problems, raw = excluded.raw, size = excluded.size,"
+                " seen_at = excluded.seen_at WHERE excluded.rev >= rev",
+                [_quarantine_row(record) for record in notes.quarantined],
+            )
+        if notes.cleared:
+            await many("DELETE FROM appview_quarantine WHERE uri = ? AND rev <= ?", notes.cleared)
+        for did in notes.cleared_dids:
+            await execute("DELETE FROM appview_quarantine WHERE did = ?", (did,))
+        if notes.rejected:
+            await many(
+                "INSERT OR REPLACE INTO appview_rejected"
+                " (source, seq, did, rev, error, reason, frame, seen_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [_rejected_row(rejected) for rejected in notes.rejected],
+            )
+        gone = [(did,) for did, status in notes.waiting.items() if status is None]
+        if gone:
+            await many("DELETE FROM appview_waiting WHERE did = ?", gone)
+        if len(gone) < len(notes.waiting):
+            await many(
+                "INSERT INTO appview_waiting (did, status) VALUES (?, ?)"
+                " ON CONFLICT (did) DO UPDATE SET status = excluded.status",
+                [(did, status) for did, status in notes.waiting.items() if status is not None],
+            )
+        if notes.counted:
+            await many(
+                "INSERT INTO appview_counters VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+                list(notes.counted.items()),
+            )
+        if notes.search_change is not None:
+            await execute(
+                "INSERT OR REPLACE INTO appview_meta VALUES ('search_change', ?)",
+                (notes.search_change,),
+            )
+
+    async def _bound(self, dids: Iterable[str]) -> None:
+        """Lets the oldest rows go. Each bound counts insertions, not rows: what is older than
+        so many later ones goes, which needs no count and never keeps more."""
+        execute = self._database.execute
+        for did in dids:
+            await execute(
+                "DELETE FROM appview_quarantine WHERE did = ? AND id <= (SELECT id FROM"
+                " appview_quarantine WHERE did = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                (did, did, QUARANTINED_PER_ACCOUNT),
+            )
+        for table, bound in (
+            ("appview_quarantine", QUARANTINED_IN_ALL),
+            ("appview_rejected", REJECTED_IN_ALL),
+            ("appview_waiting", WAITING_IN_ALL),
+        ):
+            await execute(
+                f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?", (bound,)
+            )
+
+    async def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
+        with self._available():
+            return list(await self._database.execute_fetchall(query, parameters))
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        """sqlite3 reports the trouble of its file as these; a ValueError says: closed."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, ValueError) as failure:
+            raise StateUnavailable(self.path, str(failure)) from failure
+
+
+def _quarantine_row(record: QuarantinedRecord) -> tuple[object, ...]:
+    problems = [
+        [problem.path[:PROBLEM_CHARS], problem.reason[:PROBLEM_CHARS]]
+        for problem in record.problems[:PROBLEMS_KEPT]
+    ]
+    return (
+        record.uri,
+        record.did,
+        record.cid,
+        record.rev,
+        orjson.dumps(problems).decode(),
+        record.raw[:RAW_BYTES],
+        record.size,
+        record.seen_at,
+    )
+
+
+def _quarantined(row: Sequence[Any]) -> QuarantinedRecord:
+    uri, did, cid, rev, problems, raw, size, seen_at = row
+    kept = tuple(Problem(path, reason) for path, reason in orjson.loads(problems))
+    return QuarantinedRecord(uri, did, cid, rev, kept, raw, size, seen_at)
+
+
+def _rejected_row(rejected: RejectedFrame) -> tuple[object, ...]:
+    return (
+        rejected.source,
+        rejected.seq,
+        rejected.did,
+        rejected.rev,
+        rejected.error,
+        rejected.reason[:PROBLEM_CHARS],
+        rejected.frame[:FRAME_BYTES],
+        rejected.seen_at,
+    )

@@ -1,0 +1,325 @@
+"""The one writer: changes in, three stores in order, acknowledgements out.
+
+Order, for each batch: 1 DuckDB (`store.apply`), 2 tantivy (`search.update`), 3 SQLite (what was
+set aside, and how far search is), then the `done` of each change, in the order of submission.
+So an acknowledged change is in all three stores, and a change in none of them was never
+acknowledged. While batch 1 is being indexed, batch 2 may be stored already; batches never
+overtake each other.
+
+A kill between the steps repeats work and loses none:
+
+| killed after | next start |
+| --- | --- |
+| nothing | the events come again from the saved cursor |
+| 1 DuckDB | `catch_up` indexes what search missed; the events come again, old by their rev |
+| 2 tantivy | the same; indexing documents again changes nothing |
+| 3 SQLite | the events come again and change nothing |
+
+Notes are written whatever the rev guard says of their commit, and writing them twice changes
+nothing, so that a kill between 1 and 3 loses none.
+
+A step that fails (a full disk, our own corruption) ends `run` with WriteFailed: the node stops,
+nothing of the batch is acknowledged, a restart repeats it. Nothing is retried in place, because
+a store that has failed once has an unknown state until it is opened again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from atdex_appview.errors import AppviewError, WriteFailed
+from atdex_appview.search import SearchIndex
+from atdex_appview.state import NO_NOTES, Notes, State
+from atdex_appview.store.base import Applied, Change, IndexStore, Put, RepoChange, SearchDocument
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BATCH = 1000
+"""Changes in a batch: past it DuckDB and tantivy gain little, and readers wait longer."""
+
+DEFAULT_DELAY = 0.2
+"""Seconds that a change waits for company: a record is searchable within 1 s of its frame."""
+
+BATCH_BYTES = 16_000_000
+"""Bytes of records in a batch, in all forms: ten times an ordinary batch of 1000."""
+
+WAITING_BATCHES = 4
+"""Batches that may wait between `submit` and their acknowledgement, by number and by bytes;
+then `submit` waits, and through it the firehose's sockets do."""
+
+IDLE_SECONDS = 30.0
+"""Seconds without a change after which the store is tidied (its log folded in)."""
+
+Done = Callable[[], None]
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Load:
+    """How much a queue holds: records, and bytes of them."""
+
+    weight: int = 0
+    size: int = 0
+
+    def add(self, item: _Item) -> None:
+        self.weight += item.weight
+        self.size += item.size
+
+    def take(self, item: _Item) -> None:
+        self.weight -= item.weight
+        self.size -= item.size
+
+    def fills(self, batches: int, max_batch: int) -> bool:
+        return self.weight >= batches * max_batch or self.size >= batches * BATCH_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    change: Change | None
+    notes: Notes
+    done: Done
+    weight: int
+    size: int
+    since: float
+
+
+class Writer:
+    """Submit changes while `run` runs. One event loop; the stores work in threads.
+
+    `max_batch` counts records, `max_delay` is in seconds.
+    """
+
+    def __init__(
+        self,
+        store: IndexStore,
+        search: SearchIndex,
+        state: State,
+        *,
+        max_batch: int = DEFAULT_BATCH,
+        max_delay: float = DEFAULT_DELAY,
+        idle_seconds: float = IDLE_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._search = search
+        self._state = state
+        self._max_batch = max_batch
+        self._max_delay = max_delay
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._waiting: deque[_Item] = deque()
+        self._waiting_load = _Load()
+        self._unacknowledged: deque[_Item] = deque()
+        self._unacknowledged_load = _Load()
+        self._arrived = asyncio.Event()
+        self._batch_ready = asyncio.Event()
+        self._room = asyncio.Event()
+        self._stored: asyncio.Queue[tuple[list[_Item], Applied] | None] = asyncio.Queue(
+            WAITING_BATCHES
+        )
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="atdex-writer")
+        self._closing = False
+        self._failure: AppviewError | None = None
+        self._ended = asyncio.Event()
+        self._running = False
+        self._untidy = False
+
+    @property
+    def lag(self) -> float:
+        """Seconds that the oldest change which is not acknowledged has waited; 0 for none."""
+        return time.monotonic() - self._unacknowledged[0].since if self._unacknowledged else 0.0
+
+    def knows(self, did: str) -> bool:
+        """Whether the store has applied anything of this account."""
+        return self._store.knows(did)
+
+    async def submit(self, change: Change | None, done: Done, notes: Notes = NO_NOTES) -> None:
+        """Hands over a change (None: notes alone); `done` is called once it is durable.
+
+        Waits while too much is waiting. Raises WriteFailed when the writer has failed: neither
+        this change nor those before it that were not acknowledged are applied for sure.
+        """
+        weight, size = _measure(change, notes)
+        item = _Item(change, notes, done, weight, size, time.monotonic())
+        load = self._unacknowledged_load
+        while not self._failure and load.fills(WAITING_BATCHES, self._max_batch):
+            self._room.clear()
+            await self._room.wait()
+        if self._failure:
+            raise self._failure
+        if self._closing:
+            raise RuntimeError("the writer is closing: submit before close")
+        self._waiting.append(item)
+        self._waiting_load.add(item)
+        self._unacknowledged.append(item)
+        load.add(item)
+        self._arrived.set()
+        if self._waiting_load.fills(1, self._max_batch):
+            self._batch_ready.set()
+
+    async def run(self) -> None:
+        """Works until `close`. Raises WriteFailed where a store fails."""
+        if self._running or self._ended.is_set():
+            raise RuntimeError("a writer runs once")
+        self._running = True
+        storing = asyncio.create_task(self._store_batches())
+        indexing = asyncio.create_task(self._index_batches())
+        # What stands unless the end is reached: whoever submits later must not wait for ever.
+        failure: AppviewError | None = WriteFailed("writer", 0)
+        try:
+            await _first_failure(storing, indexing)
+            failure = None
+        except AppviewError as known:
+            failure = known
+            raise
+        finally:
+            self._failure = failure
+            for task in (storing, indexing):
+                task.cancel()
+            await asyncio.gather(storing, indexing, return_exceptions=True)
+            self._ended.set()
+            self._room.set()
+            self._threads.shutdown(wait=False)
+
+    async def close(self) -> None:
+        """Writes what was submitted, and ends `run`. Nothing may be submitted from here on."""
+        self._closing = True
+        self._arrived.set()
+        self._batch_ready.set()
+        if self._running:
+            await self._ended.wait()
+
+    # Step 1
+
+    async def _store_batches(self) -> None:
+        while True:
+            batch = await self._gather()
+            if not batch:
+                await self._stored.put(None)
+                return
+            changes = [item.change for item in batch if item.change is not None]
+            now = int(self._clock() * 1_000_000)
+            apply = partial(self._store.apply, changes, now)
+            applied = await self._step("record store", batch, apply)
+            self._untidy = True
+            await self._stored.put((batch, applied))
+
+    async def _gather(self) -> list[_Item]:
+        """The next batch: full, or as old as a change may get. Empty when closing and done."""
+        while not self._waiting:
+            if self._closing:
+                return []
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(self._idle_seconds if self._untidy else None):
+                    await self._arrived.wait()
+            except TimeoutError:
+                await self._tidy()
+        left = self._waiting[0].since + self._max_delay - time.monotonic()
+        if left > 0 and not self._closing and not self._waiting_load.fills(1, self._max_batch):
+            self._batch_ready.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._batch_ready.wait()
+        batch: list[_Item] = []
+        load = _Load()
+        while self._waiting and not load.fills(1, self._max_batch):
+            item = self._waiting.popleft()
+            self._waiting_load.take(item)
+            batch.append(item)
+            load.add(item)
+        return batch
+
+    # Steps 2 and 3
+
+    async def _index_batches(self) -> None:
+        while True:
+            stored = [await self._stored.get()]
+            while not self._stored.empty():
+                stored.append(self._stored.get_nowait())
+            # Batches that were stored while the last ones were indexed go in one commit.
+            done = [pair for pair in stored if pair is not None]
+            if done:
+                await self._index([item for batch, _ in done for item in batch], done)
+            if len(done) < len(stored):
+                return
+
+    async def _index(
+        self, batch: Sequence[_Item], stored: Sequence[tuple[list[_Item], Applied]]
+    ) -> None:
+        documents, removed = merged([applied for _, applied in stored])
+        if documents or removed:
+            update = partial(self._search.update, documents, removed)
+            await self._step("search index", batch, update)
+        stale = sum(applied.stale for _, applied in stored)
+        notes = [item.notes for item in batch if item.notes is not NO_NOTES]
+        number = stored[-1][1].number
+        notes.append(Notes(counted={"stale": stale} if stale else {}, search_change=number))
+        try:
+            await self._state.save(notes)
+        except AppviewError as failure:
+            raise WriteFailed("state", len(batch)) from failure
+        for item in batch:
+            self._unacknowledged.popleft()
+            self._unacknowledged_load.take(item)
+            item.done()
+        self._room.set()
+
+    # Both
+
+    async def _step(self, name: str, batch: Sequence[_Item], work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except AppviewError as failure:
+            raise WriteFailed(name, len(batch)) from failure
+
+    async def _tidy(self) -> None:
+        """Work for quiet times. What a reader is in the way of waits for the next one."""
+        number = await self._state.search_change()
+
+        def tidy() -> bool:
+            if number is not None:
+                self._store.forget_removed(number)
+            return self._store.checkpoint()
+
+        self._untidy = not await self._step("record store", (), tidy)
+
+
+def merged(applied: Sequence[Applied]) -> tuple[list[SearchDocument], list[str]]:
+    """What batches in a row come to for the search index."""
+    documents: dict[str, SearchDocument] = {}
+    removed: dict[str, None] = {}
+    for one in applied:
+        for uri in one.removed:
+            documents.pop(uri, None)
+            removed[uri] = None
+        for document in one.upserted:
+            removed.pop(document.uri, None)
+            documents[document.uri] = document
+    return list(documents.values()), list(removed)
+
+
+def _measure(change: Change | None, notes: Notes) -> tuple[int, int]:
+    """(records, bytes) that a change brings."""
+    size = sum(len(record.raw) for record in notes.quarantined)
+    size += sum(len(rejected.frame) for rejected in notes.rejected)
+    if not isinstance(change, RepoChange):
+        return 1, size
+    size += sum(len(op.raw) + len(op.json) for op in change.changes if isinstance(op, Put))
+    return max(1, len(change.changes)), size
+
+
+async def _first_failure(*tasks: asyncio.Task[None]) -> None:
+    """Waits for all of them, or until the first one fails, and raises its error."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
