@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+import atdex_lexicons
 from atdex_lexicons import InvalidRecord
-from atdex_lexicons.families import check_record, collections
+from atdex_lexicons.families import check_record, collections, project
 from atdex_lexicons.model import Dataset
 
 from .records import AT, CATALOG, TID, WRITTEN_BY_ATDATA, entry, fixture, problems_of
+
+EXAMPLES = Path(atdex_lexicons.__file__).parent / "examples"
 
 
 def deep(levels: int) -> Any:
@@ -62,6 +69,51 @@ def test_any_field_may_hold_anything_without_another_error(junk: Any) -> None:
                 check_record(CATALOG, record["$type"], TID, {**record, field: junk})
             except InvalidRecord as error:
                 assert error.problems
+
+
+JUNK: tuple[Any, ...] = (
+    *(None, True, 5, -1, 1 << 70, 0.5, "", "x", "\ud800", "a:b", "at://", "{0..9}{a,b}", "s3://"),
+    *([], {}, [None], [[]], {"$type": "x"}, {"$type": 5}, {"$bytes": "!"}, {"$bytes": ""}),
+    *({"$link": "x"}, {"$link": 5}, b"", b"\x81", {"type": "object"}, {"$ref": "#/$defs/x"}),
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container inside `value` with each of its keys or indexes."""
+    steps: Any = ()
+    if isinstance(value, dict):
+        steps = list(value)
+    elif isinstance(value, list):
+        steps = range(len(value))
+    return [(value, step) for step in steps] + [p for step in steps for p in places(value[step])]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_records_with_random_faults_are_accepted_or_refused_and_nothing_else(seed: int) -> None:
+    random = Random(seed)
+    records = [json.loads(path.read_text()) for path in sorted(EXAMPLES.glob("*/*.json"))]
+    records += [fixture(name) for name in WRITTEN_BY_ATDATA]
+    for _ in range(2_000):
+        record = deepcopy(random.choice(records))
+        collection = record["$type"]
+        for _ in range(random.randint(1, 3)):
+            container, step = random.choice(places(record))
+            if random.random() < 0.8:
+                container[step] = deepcopy(random.choice(JUNK))
+            else:
+                del container[step]
+        try:
+            check_record(CATALOG, collection, TID, record)
+        except InvalidRecord as error:
+            assert error.problems
+            assert str(error)
+        else:
+            project(collection, record)
+
+
+def test_the_list_of_problems_is_bounded() -> None:
+    storage = {"$type": "science.alt.dataset.storageExternal", "urls": [""] * 50_000}
+    assert len(problems_of("science.alt.dataset.entry", entry(storage=storage))) == 101
 
 
 def test_metadata_is_bounded_in_either_form() -> None:

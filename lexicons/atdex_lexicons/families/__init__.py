@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atdex_lexicons.catalog import Catalog
+from atdex_lexicons.checks import PROBLEMS_MAX
 from atdex_lexicons.errors import InvalidRecord, NotRepresentable, Problem, UnknownLexicon
 from atdex_lexicons.model import Kind, Model
 
@@ -98,6 +99,9 @@ def check_record(catalog: Catalog, collection: str, rkey: str | None, value: obj
     problems: list[Problem] = []
     model = family.read(kind, record, problems)
     if problems:
+        if len(problems) > PROBLEMS_MAX:
+            more = Problem("", f"more problems than the {PROBLEMS_MAX} listed")
+            problems = [*problems[:PROBLEMS_MAX], more]
         if rewritten is not None:
             problems = [rewritten.original(problem) for problem in problems]
         raise InvalidRecord(collection, problems)
