@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -172,17 +173,41 @@ def test_a_missing_field_is_an_invalid_event() -> None:
             parse_commit(body)
 
 
-def test_other_frames_with_bad_fields_are_invalid_events() -> None:
-    good = {"seq": 1, "did": DID, "time": "2026-01-01T00:00:00Z", "active": True}
-    for change in ({"active": 1}, {"active": None}, {"status": 5}, {"did": ""}, {"time": 1}):
-        with pytest.raises(InvalidEvent):
-            parse_account(good | change)
-    for change in ({"did": 5}, {"time": None}):
-        with pytest.raises(InvalidEvent):
-            parse_identity(good | change)
-    for change in ({"blocks": None}, {"blocks": bytes(limits.SYNC_BLOCKS_BYTES + 1)}, {"rev": 0}):
-        with pytest.raises(InvalidEvent):
-            parse_sync(good | {"rev": "3jzfcijpj2z2a", "blocks": b""} | change)
+BAD_BLOCKS = bytes(limits.SYNC_BLOCKS_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    ("parse", "change"),
+    [
+        (parse_account, {"active": 1}),
+        (parse_account, {"active": None}),
+        (parse_account, {"status": 5}),
+        (parse_account, {"did": ""}),
+        (parse_account, {"time": 1}),
+        (parse_identity, {"did": 5}),
+        (parse_identity, {"time": None}),
+        (parse_sync, {"blocks": None}),
+        (parse_sync, {"blocks": BAD_BLOCKS}),
+        (parse_sync, {"rev": 0}),
+    ],
+)
+def test_other_frames_with_bad_fields_are_invalid_events(
+    parse: Callable[[dict[str, Any]], object], change: dict[str, Any]
+) -> None:
+    good = {
+        "seq": 1,
+        "did": DID,
+        "time": "2026-01-01T00:00:00Z",
+        "active": True,
+        "rev": "3jzfcijpj2z2a",
+        "blocks": b"",
+    }
+    assert parse(good)
+    with pytest.raises(InvalidEvent):
+        parse(good | change)
+
+
+def test_a_body_without_a_did_is_an_invalid_event() -> None:
     with pytest.raises(InvalidEvent):
         did_of("#account", {})
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import libipld
 import pytest
-from atproto import CAR, firehose_models, parse_subscribe_repos_message
-from atproto_client.models.com.atproto.sync import subscribe_repos
-from atproto_crypto.multibase import multibase_to_bytes
-from atproto_crypto.verify import verify_signature
+from atproto import CAR, firehose_models, parse_subscribe_repos_message  # type: ignore[import-untyped]  # untyped
+from atproto_client.models.com.atproto.sync import subscribe_repos  # type: ignore[import-untyped]  # untyped
+from atproto_crypto.multibase import multibase_to_bytes  # type: ignore[import-untyped]  # untyped
+from atproto_crypto.verify import verify_signature  # type: ignore[import-untyped]  # untyped
 
 from atdex_firehose.car import read_car
 from atdex_firehose.commit import parse_commit_object

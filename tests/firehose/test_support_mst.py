@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import libipld
 import pytest
 
 from tests.support.mst import build_tree, cid_of, common_prefix, encode, key_height, proof
@@ -50,8 +51,6 @@ def test_the_order_of_writing_does_not_change_the_tree() -> None:
 
 
 def test_the_empty_tree_has_the_known_root() -> None:
-    import libipld
-
     root, blocks = build_tree({})
     assert libipld.encode_cid(root) == EMPTY_ROOT
     assert list(blocks) == [root]

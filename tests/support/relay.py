@@ -118,7 +118,7 @@ class FakeRelay:
 
 def _seq(raw: bytes | str) -> int | None:
     try:
-        body = libipld.decode_dag_cbor_multi(raw)[1]
+        body = libipld.decode_dag_cbor_multi(raw.encode() if isinstance(raw, str) else raw)[1]
         return int(body["seq"])
     except (ValueError, TypeError, LookupError, RecursionError):
         return None

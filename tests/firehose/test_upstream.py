@@ -1,0 +1,207 @@
+"""What ends a connection, and that the stream goes on after it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from atdex_firehose import RejectedEvent, limits
+from atdex_firehose.backoff import Backoff
+from atdex_firehose.upstream import POISON_ATTEMPTS, Timing
+from tests.firehose.network import names, network, take, until
+from tests.support.mst import encode
+from tests.support.repo import account_frame, error_frame, frame, info_frame, plc_did
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1011])
+async def test_a_close_by_the_server_is_followed_by_the_rest_of_the_stream(code: int) -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        async with net.consumer() as consumer:
+            await take(consumer, 1)
+            await net.relay.drop(code)
+            net.write(alice, "two")
+            assert names(await take(consumer, 1)) == ["two"]
+            assert consumer.stats().upstreams[0]["connections"] == 2
+        assert net.relay.cursors == [0, 1]
+
+
+async def test_a_connection_cut_every_few_frames_loses_and_repeats_nothing() -> None:
+    async with network() as net:
+        alice, bob = net.account("alice"), net.account("bob")
+        net.relay.close_after = 7
+        for n in range(60):
+            net.write(alice if n % 3 else bob, str(n))
+        async with net.consumer() as consumer:
+            events = await take(consumer, 60)
+        assert sorted(names(events), key=int) == [str(n) for n in range(60)]
+        assert len(net.relay.cursors) >= 9
+
+
+async def test_an_upstream_that_repeats_the_event_at_the_cursor_is_tolerated() -> None:
+    async with network(inclusive=True) as net:
+        alice = net.account("alice")
+        net.write(alice, "one", "two")
+        async with net.consumer() as consumer:
+            await take(consumer, 2)
+            await net.relay.drop()
+            net.write(alice, "three")
+            assert names(await take(consumer, 1)) == ["three"]
+            assert consumer.stats().ignored == 0
+
+
+async def test_an_upstream_that_is_not_there_yet_is_waited_for() -> None:
+    async with network() as net:
+        net.write(net.account("alice"), "one")
+        async with net.consumer(relays=["http://127.0.0.1:1", net.relay.url]) as consumer:
+            assert names(await take(consumer, 1)) == ["one"]
+            await until(lambda: consumer.stats().upstreams[0]["last_error"] is not None)
+            absent, present = consumer.stats().upstreams
+        assert "cannot connect" in str(absent["last_error"])
+        assert (absent["connected"], present["connected"]) == (False, True)
+        assert present["lag_seconds"] is not None
+
+
+async def test_a_future_cursor_is_asked_again_ever_more_slowly_and_never_lowered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Steps(Backoff):
+        def next_delay(self) -> float:
+            self.attempts += 1
+            attempts.append(self.attempts)
+            return 0.01
+
+    attempts: list[int] = []
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one", "two")
+        async with net.consumer(timing=lambda: Timing(backoff=Steps())) as consumer:
+            await take(consumer, 2)
+            net.relay.frames.clear()  # the upstream starts over
+            with caplog.at_level(logging.ERROR):
+                await net.relay.drop()
+                await until(lambda: len(attempts) >= 4)
+            assert attempts[:4] == [1, 2, 3, 4]
+            assert "ahead of the upstream" in caplog.text
+            stats = consumer.stats().upstreams[0]
+            assert "FutureCursor" not in str(stats["cursor"])
+            assert stats["cursor"] == 2
+            net.write(alice, "three")
+            assert names(await take(consumer, 1)) == ["three"]
+        assert set(net.relay.cursors) == {0, 2}
+
+
+@pytest.mark.parametrize("error", ["ConsumerTooSlow", "SomethingNew"])
+async def test_an_error_frame_ends_the_connection_and_not_the_consumer(error: str) -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        async with net.consumer() as consumer:
+            await take(consumer, 1)
+            net.relay.send(error_frame(error, "go away"))
+            await until(lambda: len(net.relay.cursors) >= 2)
+            net.relay.frames.pop()
+            net.write(alice, "two")
+            assert names(await take(consumer, 1)) == ["two"]
+
+
+async def test_missed_events_are_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with network() as net:
+        net.relay.send(info_frame("OutdatedCursor", "too old"), info_frame("Other"))
+        net.write(net.account("alice"), "one")
+        async with net.consumer() as consumer:
+            with caplog.at_level(logging.WARNING):
+                await take(consumer, 1)
+            assert consumer.stats().upstreams[0]["outdated"] == 1
+        assert "events were missed" in caplog.text
+
+
+@pytest.mark.parametrize("seq", [1, 2])
+async def test_a_repeated_or_backward_seq_drops_the_connection(seq: int) -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one", "two")
+        net.relay.send(account_frame(seq, alice.did, False))
+        async with net.consumer() as consumer:
+            assert names(await take(consumer, 2)) == ["one", "two"]
+            await until(lambda: len(net.relay.cursors) >= 2)
+            assert f"seq {seq} came after 2" in str(consumer.stats().upstreams[0]["last_error"])
+            net.write(alice, "three")
+            assert names(await take(consumer, 1)) == ["three"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"garbage",
+        encode({"op": 1, "t": "#commit"}) + b"\x81" * 100_000,
+        frame("#account", {"did": plc_did("alice")}),
+    ],
+)
+async def test_an_undecodable_frame_drops_the_connection_and_is_at_last_set_aside(
+    raw: bytes,
+) -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        net.relay.send(raw)
+        net.write(alice, "two")
+        async with net.consumer() as consumer:
+            events = await take(consumer, 3)
+            for event in events:
+                consumer.ack(event)
+            stats = consumer.stats()
+        rejected, *others = sorted(events, key=lambda event: event.seq)
+        assert names(others) == ["one", "two"]
+        assert isinstance(rejected, RejectedEvent)
+        assert (rejected.error, rejected.seq, rejected.did) == ("InvalidFrame", 0, "")
+        assert rejected.frame == raw[: limits.REJECTED_FRAME_BYTES]
+        assert len(net.relay.cursors) == POISON_ATTEMPTS
+        assert stats.upstreams[0]["cursor"] == 2
+
+
+async def test_several_undecodable_frames_in_a_row_are_passed_one_after_the_other() -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.relay.send(b"garbage", b"rubbish", b"waste")
+        net.write(alice, "one")
+        async with net.consumer() as consumer:
+            events = await take(consumer, 4)
+        assert sorted(names(events)) == [*["RejectedEvent"] * 3, "one"]
+
+
+async def test_a_text_message_drops_the_connection() -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        net.relay.send("hello")
+        async with net.consumer() as consumer:
+            await take(consumer, 1)
+            await until(lambda: len(net.relay.cursors) >= 2)
+            assert "text message" in str(consumer.stats().upstreams[0]["last_error"])
+
+
+async def test_a_frame_over_the_limit_is_never_taken_into_memory() -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        net.relay.send(frame("#account", {"seq": 2, "did": alice.did, "x": bytes(6_000_000)}))
+        async with net.consumer() as consumer:
+            await take(consumer, 1)
+            await until(lambda: len(net.relay.cursors) >= 2)
+            assert consumer.stats().upstreams[0]["cursor"] == 1
+
+
+async def test_silence_for_too_long_is_followed_by_a_new_connection() -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        silent = Timing(ping=0.05, idle=0.2, backoff=Backoff(0.01, 0.05))
+        async with net.consumer(timing=lambda: silent) as consumer:
+            await take(consumer, 1)
+            await until(lambda: len(net.relay.cursors) >= 2)
+            assert "silent" in str(consumer.stats().upstreams[0]["last_error"])
+            net.write(alice, "two")
+            assert names(await take(consumer, 1)) == ["two"]
