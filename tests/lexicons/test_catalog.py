@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import atdex_lexicons
 from atdex_lexicons import (
     Catalog,
     InvalidDocument,
@@ -252,3 +253,13 @@ def test_the_package_is_cheap_to_import(tmp_path: Path) -> None:
     assert not {"orjson", "regex", "json", "msgspec", "cbor2", "asyncio"} & set(loaded)
     # As a ratio, since a busy machine slows both: 20 ms and 15 ms on an idle one.
     assert seconds("atdex_lexicons") < 2 * seconds("typing, re, pathlib, hashlib, threading")
+
+
+def test_the_public_names_are_these() -> None:
+    errors = "Invalid InvalidData InvalidDocument InvalidInput InvalidMessage InvalidOutput"
+    errors += " InvalidParams InvalidRecord InvalidSyntax LexiconsError UnknownLexicon"
+    others = "AtUri Catalog Cid Problem check_document"
+    assert set(atdex_lexicons.__all__) == set(f"{errors} {others}".split())
+    methods = "bundled document from_directory from_documents kind nsids parse_params"
+    methods += " validate_input validate_message validate_output validate_params validate_record"
+    assert {name for name in vars(Catalog) if name[0] != "_"} == set(methods.split())
