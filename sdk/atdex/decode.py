@@ -40,7 +40,7 @@ _PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?(.*)`$", re.DOTALL)
 _MISSING: Final = re.compile(r"^Object missing required field `(.*?)`(?: - at |$)", re.DOTALL)
 
 
-class Misfit(Exception):  # noqa: N818 - internal: it becomes a BadSample where shard and key are known
+class Misfit(Exception):
     """A value that does not fit: the path of the field, and why."""
 
     def __init__(self, field: str, reason: str) -> None:

@@ -72,7 +72,7 @@ class Retry:
     sleep: Callable[[float], None] = time.sleep
 
 
-class _TryAgain(Exception):  # noqa: N818 - internal: a step of the loop, never seen outside
+class _TryAgain(Exception):
     """This attempt failed and another may succeed."""
 
     def __init__(self, reason: str, status: int | None = None, wait: float | None = None) -> None:
@@ -82,7 +82,7 @@ class _TryAgain(Exception):  # noqa: N818 - internal: a step of the loop, never 
         self.wait = wait
 
 
-class _NotModified(Exception):  # noqa: N818 - internal: an answer, no failure
+class _NotModified(Exception):
     """The version that is here is still the current one."""
 
 

@@ -13,6 +13,7 @@ import re
 import types
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -43,6 +44,9 @@ MAX_DEPTH: Final = 16
 MAX_NAME: Final = 200
 """Characters of a Python name made from a field's name."""
 
+MAX_CLASSES: Final = 256
+"""Classes kept for the next load of the same schema."""
+
 READABLE_FORMATS: Final = frozenset({"ndarrayBytes", "structuredBytes"})
 """Array encodings that become NumPy arrays. The others are refused by name, never left as bytes."""
 
@@ -63,8 +67,27 @@ def class_of(schema: Schema, nested: Mapping[str, Schema] | None = None) -> type
     `nested` has the schemas that fields refer to, by AT-URI. An optional field has the default
     None wherever it stands; fields are given by keyword. Raises BadSchema, or Unsupported for an
     array format that this version does not read.
+
+    The same schema gives the same class, so that samples of two loads can be compared.
     """
-    return _Builder(schema.name, nested or {}).record(schema.name, schema.fields, schema, 0)
+    others = tuple(
+        (uri, s.name, s.description, s.fields) for uri, s in sorted((nested or {}).items())
+    )
+    return _class_of(schema.name, schema.description, schema.fields, others)
+
+
+_Described = tuple[str, str, tuple[Field, ...]]
+
+
+@lru_cache(maxsize=MAX_CLASSES)
+def _class_of(
+    name: str,
+    description: str,
+    fields: tuple[Field, ...],
+    nested: tuple[tuple[str, str, str, tuple[Field, ...]], ...],
+) -> type[Any]:
+    others = {uri: (title, text, inner) for uri, title, text, inner in nested}
+    return _Builder(name, others).record(name, fields, description, 0)
 
 
 def sample_class(
@@ -102,12 +125,12 @@ def _schema_of(record: Mapping[str, Any] | Schema) -> Schema:
 
 
 class _Builder:
-    def __init__(self, schema: str, nested: Mapping[str, Schema]) -> None:
+    def __init__(self, schema: str, nested: Mapping[str, _Described]) -> None:
         self.schema = schema
         self.nested = nested
 
     def record(
-        self, name: str, fields: tuple[Field, ...], schema: Schema | None, depth: int
+        self, name: str, fields: tuple[Field, ...], description: str, depth: int
     ) -> type[Any]:
         if depth > MAX_DEPTH:
             raise BadSchema(self.schema, name, f"nested deeper than {MAX_DEPTH} levels")
@@ -140,8 +163,7 @@ class _Builder:
         title = python_name(name, set(), start="Sample")
         cls = dataclasses.make_dataclass(title, made, eq=False, repr=False, kw_only=True)
         cls.__module__ = __name__
-        if schema is not None:
-            cls.__doc__ = schema.description or None
+        cls.__doc__ = description or None
         compare_and_show(cls)
         return packable(cls)
 
@@ -160,12 +182,13 @@ class _Builder:
                 value = self.type(values, field, depth + 1, metadata)
                 return types.GenericAlias(dict, (str, value))
             case Record(fields):
-                return self.record(field, fields, None, depth + 1)
+                return self.record(field, fields, "", depth + 1)
             case Nested(uri):
                 inner = self.nested.get(uri)
                 if inner is None:
                     raise BadSchema(self.schema, field, f"it needs the schema {uri}")
-                return self.record(inner.name, inner.fields, inner, depth + 1)
+                title, description, own = inner
+                return self.record(title, own, description, depth + 1)
             case AnyType():
                 return Any
 

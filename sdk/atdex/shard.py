@@ -23,6 +23,7 @@ _DIGEST_BYTES: Final = 16
 
 class _Stored(msgspec.Struct, array_like=True, frozen=True):
     format: int
+    shard: str
     shard_bytes: int
     keys: list[str]
     offsets: bytes
@@ -70,16 +71,19 @@ class Shard:
             stored = msgspec.msgpack.decode(content[_DIGEST_BYTES:], type=_Stored)
         except (OSError, msgspec.DecodeError):
             return None
-        if stored.format != INDEX_FORMAT or stored.shard_bytes != len(self._data):
+        if (stored.format, stored.shard, stored.shard_bytes) != self._identity(path):
             return None
         return SampleIndex(stored.keys, _integers(stored.offsets), _integers(stored.sizes))
+
+    def _identity(self, index_path: Path) -> tuple[int, str, int]:
+        """What an index must be of: in the cache, the name is the digest of the shard."""
+        return INDEX_FORMAT, index_path.stem, len(self._data)
 
     def _make(self, path: Path | None) -> SampleIndex:
         index = index_samples(self._data, self.name)
         if path is not None:
             stored = _Stored(
-                INDEX_FORMAT,
-                len(self._data),
+                *self._identity(path),
                 index.keys,
                 array("q", index.offsets).tobytes(),
                 array("q", index.sizes).tobytes(),

@@ -20,31 +20,31 @@ class Exchange(BaseHTTPRequestHandler):
         answer = self.server.next_answer(self)
         answer(self)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
-    def reply(
-        self,
-        status: int,
-        body: bytes = b"",
-        *,
-        cut: int | None = None,
-        length: bool = True,
-        **headers: str,
-    ) -> None:
-        """An answer; `cut` closes the connection after that many bytes of the body."""
+    def reply(self, status: int, body: bytes = b"", /, **headers: str) -> None:
+        """A right answer."""
+        self._send(status, body, {"Content-Length": str(len(body))} | headers)
+
+    def cut_off(self, status: int, body: bytes, at: int, /, **headers: str) -> None:
+        """An answer whose connection ends after `at` bytes of the body."""
+        self.close_connection = True
+        self._send(status, body[:at], {"Content-Length": str(len(body))} | headers)
+
+    def unsized(self, status: int, body: bytes, /) -> None:
+        """An answer that does not say how long it is."""
+        self.close_connection = True
+        self._send(status, body, {"Connection": "close"})
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        if length:
-            self.send_header("Content-Length", str(len(body)))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
-        if cut is not None or not length:
-            self.send_header("Connection", "close")
-            self.close_connection = True
         self.end_headers()
-        self.wfile.write(body if cut is None else body[:cut])
+        self.wfile.write(body)
 
-    def ranged(self, content: bytes, **headers: str) -> None:
+    def ranged(self, content: bytes, /, **headers: str) -> None:
         """A right answer to Range and If-Range."""
         start = self.headers.get("Range")
         matches = self.headers.get("If-Range") in (None, headers.get("ETag"))

@@ -59,14 +59,17 @@ def _rebuilt(value: Any) -> Any:
     if isinstance(value, dict) and "__b64__" in value:
         return b64decode(value["__b64__"])
     if isinstance(value, dict) and "__nd__" in value:
-        return np.array(value["__nd__"], dtype=value["dtype"]).reshape(value["shape"])
+        dtype, content = np.dtype(value["dtype"]), value["__nd__"]
+        if dtype.kind == "c":  # JSON has pairs of real and imaginary part
+            content = np.array(content, np.float64).reshape(-1, 2) @ np.array([1, 1j])
+        return np.array(content, dtype).reshape(value["shape"])
     return value
 
 
-def tar_bytes(members: Iterable[tuple[str, bytes]], *, format: int = tarfile.PAX_FORMAT) -> bytes:
+def tar_bytes(members: Iterable[tuple[str, bytes]], *, form: int = tarfile.PAX_FORMAT) -> bytes:
     """A tar file with these members, as the standard library writes it."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=format) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name, content in members:
             info = tarfile.TarInfo(name)
             info.size = len(content)

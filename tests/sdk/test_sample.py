@@ -171,7 +171,8 @@ def test_samples_are_equal_when_their_arrays_are() -> None:
     assert Inner(1, np.array([1, np.nan], "f4")) == Inner(1, np.array([1, np.nan], "f4"))
     assert Inner(1, np.zeros(2, "f4")) != Inner(1, np.zeros(3, "f4"))
     assert Inner(1, np.zeros(2, "f4")) != Inner(1, np.zeros(2, "f8"))
-    assert Inner(1, np.zeros(1, "f4")) != 1
+    other: object = 1
+    assert Inner(1, np.zeros(1, "f4")) != other
     with pytest.raises(TypeError, match="unhashable"):
         hash(Inner(1, np.zeros(1, "f4")))
 
@@ -208,7 +209,8 @@ def test_a_plain_dataclass_is_a_sample_type_and_its_own_methods_stay() -> None:
             return "mine"
 
     assert repr(Named(1)) == "mine"
-    assert Named(1) == 5
+    other: object = 5
+    assert Named(1) == other
 
 
 @pytest.mark.parametrize(

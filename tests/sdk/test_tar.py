@@ -29,11 +29,11 @@ def test_the_samples_of_the_fixture_are_where_another_implementation_found_them(
     ]
 
 
-@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_all_three_formats_of_the_standard_library_are_read(format: int) -> None:
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_all_three_formats_of_the_standard_library_are_read(form: int) -> None:
     long = "/".join(["folder" * 5] * 4)  # beyond 100 bytes: prefix, long name, or PAX path
     members = [("a.msgpack", b"1"), (f"{long}/b.msgpack", b"22"), ("c/d.msgpack", b"")]
-    data = tar_bytes(members, format=format)
+    data = tar_bytes(members, form=form)
     assert found(data) == {"a": b"1", f"{long}/b": b"22", "c/d": b""}
 
 
@@ -59,7 +59,7 @@ def test_a_global_pax_header_and_a_pax_size_are_honoured() -> None:
     pax = b"16 path=g.msgpac"  # wrong on purpose below; the real one is built by length
     record = b"19 path=gg.msgpack\n"
     assert len(record) == 19
-    inner = tar_bytes([("x.msgpack", b"data")], format=tarfile.USTAR_FORMAT)
+    inner = tar_bytes([("x.msgpack", b"data")], form=tarfile.USTAR_FORMAT)
     data = special(b"g", record) + inner
     assert found(data) == {"gg": b"data"}
     with pytest.raises(BadShard, match="not as long as it says"):
@@ -143,7 +143,7 @@ def test_what_is_no_readable_tar_is_refused_with_the_reason(data: bytes, reason:
 
 def test_a_damaged_header_is_named_by_its_own_place() -> None:
     data = bytearray(
-        tar_bytes([("a.msgpack", b"1"), ("b.msgpack", b"2")], format=tarfile.USTAR_FORMAT)
+        tar_bytes([("a.msgpack", b"1"), ("b.msgpack", b"2")], form=tarfile.USTAR_FORMAT)
     )
     data[2 * BLOCK + 3] ^= 1
     with pytest.raises(BadShard, match="checksum") as caught:

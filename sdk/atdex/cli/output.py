@@ -108,7 +108,9 @@ def describe(value: Any) -> str:
 def _describe_array(array: np.ndarray[Any, Any]) -> str:
     shape = TIMES.join(map(str, array.shape)) or "scalar"
     text = f"{array.dtype} {shape}"
-    if array.size and array.dtype.kind in "biuf":
+    if array.size == 1:
+        text += f", {array.item()!r}"
+    elif array.size and array.dtype.kind in "biuf":
         text += f", {array.min().item():.6g} to {array.max().item():.6g}"
     return clean(text)
 
