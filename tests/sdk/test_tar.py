@@ -130,7 +130,7 @@ def test_checksums_of_signed_bytes_are_accepted_as_old_tars_wrote_them() -> None
         (tar_bytes([("a.msgpack", b"x")])[: 2 * BLOCK], "without an end mark"),
         (special(b"S", b"", name=b"a.msgpack") + END, "sparse"),
         (special(b"Z", b"", name=b"a.msgpack") + END, "unknown type 'Z'"),
-        (special(b"x", b"no length\n") + END, "without its length"),
+        (special(b"x", b"no length, path=x\n") + END, "without its length"),
         (special(b"x", b"x" * 70_000) + END, "extended header of 70000 bytes"),
         (special(b"x", b"10 size=x\n") + special(b"0", b"", name=b"a.msgpack") + END, "no number"),
     ],
