@@ -100,6 +100,11 @@ class NodeProcess:
             self.kill()
             return self.process.returncode
 
+    def close(self) -> None:
+        """Stops the node, and what asks it."""
+        self._http.close()
+        self.stop()
+
     def __enter__(self) -> Self:
         return self
 
@@ -109,8 +114,7 @@ class NodeProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._http.close()
-        self.stop()
+        self.close()
 
     def _ready(self) -> str:
         found: list[str] = []

@@ -51,7 +51,7 @@ def node(
         wanted = published.datasets
 
         def indexed() -> bool:
-            return wanted <= {view["uri"] for view in node.walk()}
+            return wanted <= {view["uri"] for view in node.walk()} & node.search("fixture")
 
         node.wait(indexed, "index of the fixtures", INDEX_SECONDS)
         yield node

@@ -31,6 +31,7 @@ ENTRY = "science.alt.dataset.entry"
 INDEX_SECONDS = 20
 DEPTH = 10_000
 """Levels of nesting: enough to exhaust any decoder that recurses."""
+DEEP_PATH = f"{ENTRY}/3kzzzzzzzzzy2"
 
 
 def entry(name: str) -> dict[str, Any]:
@@ -72,19 +73,14 @@ class World:
     def send(self, *frames: bytes | str) -> None:
         self._relay.send(*frames)
 
-    async def send_once(self, message: bytes | str, harmless: bytes) -> None:
-        """Sends what has no sequence number, and takes it back when the node has hung up on it.
-
-        The fake relay would repeat such a frame to everybody who connects, for ever.
-        """
+    async def interrupt(self, message: bytes | str) -> None:
+        """Sends what has no sequence number, and waits until the node hangs up and comes back."""
         connections = len(self._relay.cursors)
-        self._relay.send(message)
+        await self._relay.send_now(message)
         deadline = time.monotonic() + INDEX_SECONDS
         while len(self._relay.cursors) == connections:
             assert time.monotonic() < deadline, "the node did not hang up"
             await asyncio.sleep(0.02)
-        at = next(n for n, (_, raw) in enumerate(self._relay.frames) if raw == message)
-        self._relay.frames[at] = (0, harmless)
 
 
 @asynccontextmanager
@@ -101,7 +97,7 @@ async def followed(tmp_path: Path) -> AsyncIterator[tuple[World, Follower]]:
             try:
                 yield world, node
             finally:
-                await anyio.to_thread.run_sync(node.stop)
+                await anyio.to_thread.run_sync(node.close)
 
 
 def datasets(node: Follower) -> set[str]:
@@ -126,7 +122,7 @@ def refused_frames(world: World, mallory: Repo) -> Iterator[tuple[str, bytes]]:
     yield "no CAR at all", good.encode(world.seq(), blocks=b"\xff" * 64)
     forger = Repo(mallory.did, K256Key())
     yield "another key", forger.commit({path: entry("forged")}).encode(world.seq())
-    yield "a record of 10,000 levels", mallory.commit({path: abyss()}).encode(world.seq())
+    yield "a record of 10,000 levels", mallory.commit({DEEP_PATH: abyss()}).encode(world.seq())
     absent = {"action": "create", "path": path, "cid": link(cid_of(b"\xa0"))}
     yield "a missing block", mallory.commit({path: entry("x")}).encode(world.seq(), ops=[absent])
     yield "an unknown type", frame("#novel", {"seq": world.seq()})
@@ -158,8 +154,11 @@ async def test_a_node_outlives_every_bad_frame_and_serves_the_good_ones_between(
         for what, bad in refused_frames(world, mallory):
             world.send(bad)
             await alice_goes_on(what)
+        status = node.status(f"at://{mallory.did}/{DEEP_PATH}")
+        assert status["status"] == "quarantined"
+        assert "nest" in status["reason"]
         for what, message in broken_frames():
-            await world.send_once(message, account_frame(0, mallory.did, True))
+            await world.interrupt(message)
             await alice_goes_on(what)
         health = node.get("_health")
         assert health.status_code == 200, health.text

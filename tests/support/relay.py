@@ -66,6 +66,11 @@ class FakeRelay:
             self.frames.append((_seq(raw), raw))
         self._wake()
 
+    async def send_now(self, raw: bytes | str) -> None:
+        """To those who are connected, and to nobody who comes later."""
+        for connection in list(self._connections):
+            await connection.send(raw)
+
     async def drop(self, code: int = 1000) -> None:
         """Close every connection, cleanly unless the code says otherwise."""
         for connection in list(self._connections):
