@@ -86,7 +86,12 @@ class FakeNode:
         }
         match kind_of(at.split("/")[3]):
             case "dataset":
-                view |= {"shardCount": 1, "checksummed": True, "labels": []}
+                view |= {"shardCount": 1, "checksummed": True}
+                view["labels"] = [
+                    {"uri": label, "name": self.records[label]["name"]}
+                    for label in self.of("label")
+                    if self.records[label]["datasetUri"] == at
+                ]
                 if SCHEMA in self.records:
                     schema = self.view(SCHEMA)
                     view["schema"] = {k: schema[k] for k in ("uri", "cid", "name", "version")}
@@ -108,13 +113,14 @@ class FakeNode:
     def of(self, collection: str) -> list[str]:
         return [at for at in self.records if at.split("/")[3] == f"{FAMILY}.{collection}"]
 
-    def server(self) -> Server:
+    def server(self, *, list_labels: bool = True) -> Server:
         server = Server(Catalog.bundled())
         for name in ("getDataset", "getSchema", "getLens"):
             server.method(METHODS + name, self.get)
         server.method(METHODS + "resolveLabel", self.resolve_label)
         server.method(METHODS + "listDatasets", self.list_records)
-        server.method(METHODS + "listLabels", self.list_records)
+        if list_labels:
+            server.method(METHODS + "listLabels", self.list_records)
         server.method(METHODS + "searchDatasets", self.search)
         return server
 

@@ -24,7 +24,7 @@ from tests.sdk.fake_node import (
     uri,
 )
 from tests.sdk.shards import ATDATA, SHARDS, digits, shard_bytes, write
-from tests.support.http import serve_directory
+from tests.support.http import serve_app, serve_directory
 
 
 @pytest.fixture
@@ -128,6 +128,15 @@ def test_show_prints_a_record_of_every_kind(
         assert part in result.out
     view = atdex_("show", source, "--node", node.url, "--json").json
     assert view["record"]["$type"].startswith("science.alt.dataset.")
+
+
+def test_show_finds_a_label_also_at_a_node_that_does_not_list_labels(
+    node: FakeNode, atdex_: Any
+) -> None:
+    with serve_app(node.server(list_labels=False)) as url:
+        assert DATASET in atdex_("show", LABEL, "--node", url).out
+        missing = atdex_("show", uri("label", "3kfixture7777"), "--node", url)
+        assert "knows no" in one_line(missing)
 
 
 def test_head_prints_the_first_samples_typed(node: FakeNode, atdex_: Any, tmp_path: Path) -> None:

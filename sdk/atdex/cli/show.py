@@ -34,7 +34,7 @@ from atdex_lexicons.model import (
     Schema,
     Shard,
 )
-from atdex_xrpc.errors import NotFound
+from atdex_xrpc.errors import MethodNotImplemented, NotFound
 
 MAX_SHARDS_SHOWN = 5
 
@@ -78,16 +78,27 @@ def _by_uri(uri: str, node: Node) -> Checked:
             case "lens":
                 return node.lens(uri)
             case "label":
-                for label in node.labels(at.authority):
-                    if AtUri.parse(label.uri)[1:] == at[1:]:
-                        return label
-                raise NotThere(uri, node.url)
+                return _label(uri, at, node)
             case "verification":
                 raise Unsupported("showing a verification", "show the lens that it is about")
             case None:
                 raise BadSource(uri, f"{at.collection} is no collection of datasets or schemas")
     except NotFound as error:
         raise NotThere(uri, node.url) from error
+
+
+def _label(uri: str, at: AtUri, node: Node) -> Checked:
+    try:
+        for label in node.labels(at.authority):
+            if AtUri.parse(label.uri)[1:] == at[1:]:
+                return label
+    except MethodNotImplemented:
+        # Such a node still tells the labels of a dataset, and resolves one by its name.
+        for dataset in node.datasets(at.authority):
+            for named in dataset.view["labels"]:
+                if AtUri.parse(named["uri"])[1:] == at[1:]:
+                    return node.label(at.authority, named["name"], named.get("version"))[0]
+    raise NotThere(uri, node.url)
 
 
 def _lines(found: Checked) -> list[tuple[str, object]]:
