@@ -24,7 +24,7 @@ from atdex_firehose.errors import (
     UpstreamError,
 )
 from atdex_firehose.events import Action
-from atdex_lexicons.syntax import is_did, is_tid
+from atdex_lexicons.syntax import is_datetime, is_did, is_tid
 
 Body = Mapping[str, Any]
 Kind = Literal["#commit", "#sync", "#identity", "#account", "#info", "error", ""]
@@ -34,7 +34,6 @@ SEQUENCED = frozenset({"#commit", "#sync", "#identity", "#account"})
 
 _KINDS = SEQUENCED | {"#info"}
 _ACTIONS = frozenset({"create", "update", "delete"})
-_TIME_CHARS = 64
 _HANDLE_CHARS = 253
 
 
@@ -254,8 +253,8 @@ def _rev(did: str, body: Body) -> str:
 
 
 def _time(did: str, body: Body) -> str:
-    """`time` is informative (the specification says not to rely on it): form only, no calendar."""
+    """The upstream's clock: checked for its form, and relied on by nothing."""
     time = body.get("time")
-    if type(time) is not str or not 10 <= len(time) <= _TIME_CHARS:
+    if type(time) is not str or not is_datetime(time):
         raise InvalidEvent(did, "time is not a datetime")
     return time

@@ -1,15 +1,20 @@
 """Verification of commits: a parsed frame, the repo's last head and an identity go in; the ops
 with their records, or an error whose class says what to do, come out. No I/O, no clock.
 
-The checks are numbered as in the specification of Sync v1.1 (see docs/invariants.md). Here:
-2 (CAR), 3 (commit object), 4 and 5 (signature, identity), 7 (rev), and of 9 the part that needs
-no tree: every op's path is well formed and named once, and the record of every wanted op is
-there, under the hash that the op states. Not checked yet: `since` and `prevData` (8), and that
-the ops are what the tree says (9, 10).
+What Sync v1.1 asks of a commit, and where it is checked:
 
-    verify_commit(frame, identity, last head) ─> head ─> signature ─> ops ─> Verified
-                                                               │
-                                          (8) chain ─ (9) (10) tree: between signature and ops
+ 1  syntax of DID, rev and time; sizes                      frames
+ 2  the CAR, its root, the hash of every block              here, car
+ 3  the commit object: version, DID, rev, signature, CIDs   here, commit
+ 4  the signature                                           here; the pipeline renews the identity
+ 5  the identity has a key and a PDS                        here
+ 6  the account is active                                   pipeline
+ 7  rev is newer than the last one, not from the future     here
+ 8  `since` and `prevData` continue the repo's chain        not yet
+ 9  the ops are what the tree says                          not yet; here is what needs no tree:
+    every path is well formed and named once, and the record of every wanted op is there under
+    the hash that the op states
+10  the structure of the tree                               not yet
 """
 
 from __future__ import annotations

@@ -276,7 +276,9 @@ async def test_frames_with_bad_fields_are_rejected_one_by_one() -> None:
             good.encode(net.seq(), ops=[{"path": "app.test.note/1"}]),
             frame("#account", {"seq": net.seq(), "did": alice.did}),
             frame("#news", {"seq": net.seq(), "did": alice.did}),
-            frame("#identity", {"seq": net.seq(), "did": "did:x:y", "time": "2026-01-01"}),
+            frame(
+                "#identity", {"seq": net.seq(), "did": "did:x:y", "time": "2026-01-01T00:00:00Z"}
+            ),
         )
         net.write(alice, "one")
         async with net.consumer() as consumer:

@@ -49,27 +49,44 @@ async def events_of(consumer: Consumer, account: Account, last: str) -> list[Eve
 async def test_everything_a_real_pds_emits_is_verified(devnet: Devnet, tmp_path: Path) -> None:
     account = await asyncio.to_thread(devnet.create_account, "firehose-all.test")
 
-    def write() -> None:
+    def fill() -> None:
         for n in range(20):
             account.create_record(NOTE, note(str(n)), rkey=f"n{n}")
         account.put_record(NOTE, "n3", note("changed"))
         account.delete_record(NOTE, "n4")
         account.create_record("app.other.thing", {"$type": "app.other.thing"})
+        account.create_record(NOTE, note("filled"))
+
+    def rotate() -> None:
         devnet.rotate(account.did)
         account.create_record(NOTE, note("after a loud rotation"))
+
+    def rotate_quietly() -> None:
         devnet.rotate(account.did, quiet=True)
         account.create_record(NOTE, note("after a quiet rotation"))
+
+    def go_and_return() -> None:
         account.deactivate()
         account.activate()
         devnet.take_down(account.did)
         devnet.take_down(account.did, applied=False)
-        account.create_record(NOTE, note("the last one"))
+        account.create_record(NOTE, note("back again"))
 
+    steps = {
+        "filled": fill,
+        "after a loud rotation": rotate,
+        "after a quiet rotation": rotate_quietly,
+        "back again": go_and_return,
+    }
+    events: list[Event] = []
     state = tmp_path / "state.sqlite"
     async with Consumer([devnet.pds], ["app.test.*"], state=state, plc=devnet.plc) as consumer:
-        _, events = await asyncio.gather(
-            asyncio.to_thread(write), events_of(consumer, account, "the last one")
-        )
+        # Step by step: a commit that is read only after the next rotation has no key any more.
+        for last, step in steps.items():
+            _, found = await asyncio.gather(
+                asyncio.to_thread(step), events_of(consumer, account, last)
+            )
+            events += found
 
     assert not [event for event in events if isinstance(event, RejectedEvent)]
     records: dict[str, str | None] = {}
