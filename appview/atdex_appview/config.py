@@ -37,10 +37,11 @@ MAX_MEMORY_MB = 1_048_576
 
 
 def _setting(default: Any, parse: kinds.Parse, type_: str, help_: str, flag: str = "") -> Any:
-    facts = {"parse": parse, "type": type_, "help": help_, "flag": flag}
-    if callable(default):
-        return field(default_factory=default, metadata=facts)
-    return field(default=default, metadata=facts)
+    return field(default=default, metadata=_facts(parse, type_, help_, flag))
+
+
+def _facts(parse: kinds.Parse, type_: str, help_: str, flag: str = "") -> dict[str, Any]:
+    return {"parse": parse, "type": type_, "help": help_, "flag": flag}
 
 
 def _default_data_dir() -> Path:
@@ -64,11 +65,11 @@ class NodeConfig:
         "URL",
         "The PLC directory that did:plc identities are read from.",
     )
-    data_dir: Path = _setting(
-        _default_data_dir,
-        kinds.path,
-        "path",
-        "Where the node keeps its stores. One node per folder.",
+    data_dir: Path = field(
+        default_factory=_default_data_dir,
+        metadata=_facts(
+            kinds.path, "path", "Where the node keeps its stores. One node per folder."
+        ),
     )
     host: str = _setting("127.0.0.1", kinds.text, "text", "Address to listen on.")
     port: int = _setting(

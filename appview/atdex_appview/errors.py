@@ -2,6 +2,7 @@
 
 AppviewError
 ├── ConfigError               a setting that is unknown or does not fit (the operator's)
+├── ListenFailed              the address is taken or not ours (the operator's)
 ├── StoreError
 │   ├── StoreUnavailable      the record store cannot answer now (ours: disk, memory, closed)
 │   ├── StoreInUse            another process holds the data directory (the operator's to end)
@@ -42,6 +43,22 @@ class ConfigError(AppviewError):
         if self.nearest is None:
             return f"{self.place}: {self.key} {self.reason}"
         return f"{self.place}: {self.key!r} {self.reason}; the nearest is {self.nearest!r}"
+
+
+class ListenFailed(AppviewError):
+    """The operator's: the node cannot listen where it was told to."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(host, port, reason)
+        self.host = host
+        self.port = port
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"cannot listen on {self.host} port {self.port}: {self.reason}; "
+            "choose another with --host and --port, or stop what listens there"
+        )
 
 
 class StoreError(AppviewError):

@@ -42,9 +42,7 @@ class TextFormatter(logging.Formatter):
             f" {name}={value}" for name, value in record.__dict__.items() if name not in _STANDARD
         )
         level = record.levelname.lower()
-        line = f"{_moment(record)} {level} {record.name}: {record.getMessage()}{extra}"
-        # A line break in a remote's words must not look like a second log line.
-        line = line.replace("\n", "\\n").replace("\r", "\\r")
+        line = _plain(f"{_moment(record)} {level} {record.name}: {record.getMessage()}{extra}")
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
         return line
@@ -63,6 +61,13 @@ def configure(
     for name in QUIET:
         logging.getLogger(name).setLevel(floor)
     return handler
+
+
+def _plain(line: str) -> str:
+    """A stranger's words must not look like a second line, nor command a terminal."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _moment(record: logging.LogRecord) -> str:

@@ -1,0 +1,77 @@
+"""The node's HTTP application: methods, health, DID document, and a page that says what it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from atdex_appview.context import Context
+from atdex_appview.methods import register
+from atdex_appview.status import Health, IngestWord
+from atdex_xrpc import Server
+
+SERVICE_ID = "#atdex_node"
+SERVICE_TYPE = "AtdexNode"
+
+
+def build_app(
+    context: Context,
+    *,
+    ingest: Callable[[], IngestWord] = lambda: "absent",
+    check_output: bool = False,
+) -> Starlette:
+    """The application over open stores; it starts nothing and closes nothing.
+
+    `ingest` says how the firehose task is. `check_output` validates every answer: for tests.
+    """
+    health = Health(
+        checks={
+            "store": lambda: asyncio.to_thread(context.store.check),
+            "search": lambda: asyncio.to_thread(context.search.check),
+            "state": context.state.count,
+        },
+        ingest=ingest,
+        upstreams=context.upstreams,
+    )
+    server = Server(
+        context.catalog,
+        check_output=check_output,
+        max_input_bytes=context.limits["inputBytes"],
+        health=health,
+        did_document=did_document(context.did, context.origin),
+    )
+    register(server, context)
+    app = server.app()
+    app.router.routes.append(Route("/", _about(context, server.served), methods=["GET"]))
+    return app
+
+
+def did_document(did: str, origin: str) -> dict[str, Any]:
+    """What `did` resolves to: one service, the node's. The node signs nothing, so it has no key."""
+    return {
+        "@context": ["https://www.w3.org/ns/did/v1"],
+        "id": did,
+        "service": [{"id": f"{did}{SERVICE_ID}", "type": SERVICE_TYPE, "serviceEndpoint": origin}],
+    }
+
+
+def _about(context: Context, served: tuple[str, ...]) -> Callable[[HttpRequest], Any]:
+    about = {
+        "name": "atdex",
+        "what": "An index of datasets on the AT Protocol.",
+        "did": context.did,
+        "methods": [f"/xrpc/{nsid}" for nsid in served],
+        "health": "/xrpc/_health",
+        "identity": "/.well-known/did.json",
+    }
+
+    async def page(request: HttpRequest) -> Response:
+        return JSONResponse(about)
+
+    return page

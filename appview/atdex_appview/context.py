@@ -1,0 +1,44 @@
+"""What every method of the node works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from atdex_appview.search import SearchIndex
+from atdex_appview.state import State
+from atdex_appview.status import Upstream
+from atdex_appview.store.base import IndexStore
+from atdex_lexicons import Catalog
+
+MAX_INPUT_BYTES = 2_000_000
+"""Bytes of a request's body. A record has at most 1,000,000 as DAG-CBOR, and its JSON form, with
+bytes as base64, is at most a third larger or so."""
+
+PAGE_SIZE = 100
+"""Entries on a page, as the documents of the lists declare."""
+
+URIS_AT_ONCE = 25
+"""Records in one getDatasets, as its document declares."""
+
+
+def _limits() -> Mapping[str, int]:
+    return {"pageSize": PAGE_SIZE, "uris": URIS_AT_ONCE, "inputBytes": MAX_INPUT_BYTES}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts of one running node, as its methods see them.
+
+    `did` and `origin` are what the node is called from outside. `upstreams` answers anew at each
+    call; a node without a firehose has none. `limits` is what describeNode states.
+    """
+
+    catalog: Catalog
+    store: IndexStore
+    search: SearchIndex
+    state: State
+    did: str
+    origin: str
+    upstreams: Callable[[], Sequence[Upstream]] = tuple
+    limits: Mapping[str, int] = field(default_factory=_limits)

@@ -1,0 +1,67 @@
+"""The node's methods, one table. A method is served when it is named here, and not before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from atdex_appview.context import Context
+from atdex_appview.errors import InvalidPosition, SearchError, StateError, StoreError
+from atdex_appview.methods import datasets, labels, lenses, node, records, schemas, search
+from atdex_lexicons.families.app_bsky_atdata import FAMILY
+from atdex_xrpc import Request, Server
+from atdex_xrpc.errors import InvalidRequest, NodeUnavailable
+
+log = logging.getLogger(__name__)
+
+Blocking = Callable[[Context, Request], Any]
+Method = Callable[[Context, Request], Awaitable[Any]]
+
+
+def in_thread(answer: Blocking) -> Method:
+    """A method that reads the stores: it runs on a thread, so that no query stalls the others."""
+
+    async def method(context: Context, request: Request) -> Any:
+        return await asyncio.to_thread(answer, context, request)
+
+    return method
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "searchDatasets": in_thread(search.search_datasets),
+        "getDataset": in_thread(datasets.get_dataset),
+        "getDatasets": in_thread(datasets.get_datasets),
+        "listDatasets": in_thread(datasets.list_datasets),
+        "getSchema": in_thread(schemas.get_schema),
+        "listSchemas": in_thread(schemas.list_schemas),
+        "getLens": in_thread(lenses.get_lens),
+        "listLenses": in_thread(lenses.list_lenses),
+        "resolveLabel": in_thread(labels.resolve_label),
+        "checkRecord": in_thread(records.check_record),
+        "getRecordStatus": records.get_record_status,
+        "describeNode": in_thread(node.describe_node),
+    }
+)
+"""Name within the namespace of this project's queries to what answers it."""
+
+
+def register(server: Server, context: Context) -> Server:
+    """Every method of the table, on `server`."""
+    for name, method in METHODS.items():
+        server.method(f"{FAMILY.name}.{name}", partial(_answer, method, context))
+    return server
+
+
+async def _answer(method: Method, context: Context, request: Request) -> Any:
+    try:
+        return await method(context, request)
+    except InvalidPosition as wrong:
+        raise InvalidRequest(f"cursor: {wrong}") from None
+    except (StoreError, SearchError, StateError) as failure:
+        log.error("%s failed: %s", request.nsid, failure)
+        raise NodeUnavailable("the index does not answer.") from failure

@@ -1,0 +1,32 @@
+"""describeNode: what this node is, what it holds, how far behind it is."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from atdex_appview.context import Context
+from atdex_lexicons.families import FAMILIES
+from atdex_xrpc import Request
+
+
+def describe_node(context: Context, request: Request) -> dict[str, Any]:
+    counts = context.store.counts()
+    return {
+        "did": context.did,
+        "version": version("atdex"),
+        "families": [
+            {"name": family.name, "collections": list(family.kinds)} for family in FAMILIES
+        ],
+        "counts": {
+            "schemas": counts["schema"],
+            "datasets": counts["dataset"],
+            "lenses": counts["lens"],
+            "labels": counts["label"],
+            "verifications": counts["verification"],
+            "publishers": counts["publishers"],
+        },
+        "upstreams": [upstream.to_json() for upstream in context.upstreams()],
+        "limits": context.limits,
+        "peers": [],
+    }

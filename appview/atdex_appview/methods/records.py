@@ -1,0 +1,85 @@
+"""checkRecord and getRecordStatus: what a publisher asks about one record."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from atdex_appview.context import Context
+from atdex_appview.lookup import canonical_uri
+from atdex_appview.references import check_references
+from atdex_appview.state import QuarantinedRecord
+from atdex_appview.store.base import IndexStore
+from atdex_lexicons import InvalidRecord, UnknownLexicon
+from atdex_lexicons.aturi import AtUri
+from atdex_lexicons.errors import Problem, listed
+from atdex_lexicons.families import check_record as check_against_family
+from atdex_xrpc import Request
+
+TAKEN_DOWN = frozenset({"takendown", "suspended"})
+"""Account states that somebody else imposed. The others are the publisher's own doing."""
+
+
+def check_record(context: Context, request: Request) -> dict[str, Any]:
+    """The answer that ingestion would come to, before publishing; nothing is stored.
+
+    `valid` is false where the record breaks its lexicon, and where a reference leads to a record
+    of a wrong kind. A reference to a record that this node does not have is a problem too, but
+    none that makes the record invalid: records of one batch may arrive in any order.
+    """
+    asked = request.input
+    try:
+        checked = check_against_family(
+            context.catalog, asked["collection"], asked.get("rkey"), asked["record"]
+        )
+    except InvalidRecord as invalid:
+        return {"valid": False, "problems": _problems(invalid.problems)}
+    except UnknownLexicon:
+        problem = Problem("", f"no family of this node has the collection {asked['collection']}")
+        return {"valid": False, "problems": _problems((problem,))}
+    wrong, unknown = check_references(context.store, checked.model)
+    return {
+        "valid": not wrong,
+        "conformance": checked.conformance,
+        "problems": _problems((*wrong, *unknown)),
+    }
+
+
+async def get_record_status(context: Context, request: Request) -> dict[str, Any]:
+    """What became of a record here. Of an account that is not active nothing more is told."""
+    asked: str = request.params["uri"]
+    uri, answer = await asyncio.to_thread(_in_store, context.store, asked)
+    if answer is None:
+        answer = _in_quarantine(await context.state.get(uri))
+    return {"uri": asked, **answer}
+
+
+def _in_store(store: IndexStore, asked: str) -> tuple[str, dict[str, Any] | None]:
+    """The URI as the store keys it, and what the store knows; None where it knows nothing."""
+    uri = canonical_uri(store, asked, parameter="uri")
+    did = AtUri.parse(uri).authority
+    account = store.publishers([did]).get(did)
+    if account is not None and not account.active:
+        word = account.status or "inactive"
+        status = "takendown" if word in TAKEN_DOWN else "unknown"
+        return uri, {"status": status, "reason": f"the account is {word}"}
+    record = store.records([uri]).get(uri)
+    if record is not None:
+        return uri, {"status": "indexed", "cid": record.cid, "rev": record.rev}
+    return uri, None
+
+
+def _in_quarantine(kept: QuarantinedRecord | None) -> dict[str, Any]:
+    if kept is None:
+        return {"status": "unknown", "reason": "never seen here, or deleted"}
+    return {
+        "status": "quarantined",
+        "reason": listed(kept.problems) or "not valid",
+        "problems": _problems(kept.problems),
+        "cid": kept.cid,
+        "rev": kept.rev,
+    }
+
+
+def _problems(problems: tuple[Problem, ...]) -> list[dict[str, str]]:
+    return [{"path": problem.path, "reason": problem.reason} for problem in problems]

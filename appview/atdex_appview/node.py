@@ -1,0 +1,258 @@
+"""One running node: stores, firehose, writer and server in one process and one event loop.
+
+Start: the stores open and the search index catches up; the firehose connects; the server accepts
+connections; the ready line.
+Stop (SIGTERM, SIGINT): the firehose is read no further, what was read is written, the server ends
+its requests, the cursors are saved, the stores close. A part that ends by itself stops the node
+in the same order, and its error ends the process.
+
+Durability: see `writer`. Stopping only shortens what the next start reads again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+import uvicorn
+
+from atdex_appview.app import build_app
+from atdex_appview.catch_up import catch_up
+from atdex_appview.config import NodeConfig
+from atdex_appview.context import Context
+from atdex_appview.errors import ListenFailed
+from atdex_appview.ingest import Ingest
+from atdex_appview.search import SearchIndex
+from atdex_appview.state import State
+from atdex_appview.status import IngestWord, UpstreamWatch
+from atdex_appview.store.duckdb import DuckDBStore
+from atdex_appview.writer import Writer
+from atdex_firehose import Consumer
+from atdex_lexicons import Catalog
+from atdex_lexicons.families import collections as family_collections
+
+log = logging.getLogger(__name__)
+
+RECORDS_FILE = "records.duckdb"
+SEARCH_FOLDER = "search"
+STATE_FILE = "state.sqlite"
+
+DRAIN_SECONDS = 6.0
+"""Seconds for what was read to be verified and written when the node stops. What is not done by
+then is read again at the next start; supervisors commonly kill after 10."""
+
+REQUEST_GRACE_SECONDS = 2
+"""Seconds for requests under way when the node stops."""
+
+WATCH_SECONDS = 1.0
+"""Seconds between looks at the connections to the upstreams."""
+
+MAX_CONNECTIONS = 1000
+"""Connections and requests at once; beyond, the server answers 503. Open files are a process's
+scarcest number (1024 by default)."""
+
+Ready = Callable[[str], None]
+
+
+class Node:
+    """The open parts of a node, and the tasks that feed it."""
+
+    def __init__(
+        self, context: Context, consumer: Consumer, writer: Writer, ingest: Ingest
+    ) -> None:
+        """Use `open_node`."""
+        self.context = context
+        self.app = build_app(context, ingest=self._ingest_word)
+        self._consumer = consumer
+        self._writer = writer
+        self._ingest = ingest
+        self._feeding: asyncio.Task[None] | None = None
+
+    async def feed(self) -> None:
+        """Follows the firehose until `stop_feeding`. Raises what made a part fail."""
+        self._feeding = asyncio.current_task()
+        async with asyncio.TaskGroup() as parts:
+            writing = parts.create_task(self._writer.run(), name="writer")
+            watching = parts.create_task(self._watch(), name="watch")
+            await self._ingest.run()
+            # The consumer has ended: what it delivered is still being written.
+            await self._writer.close()
+            await writing
+            await self._consumer.flush()
+            watching.cancel()
+
+    async def stop_feeding(self) -> None:
+        """Ends `feed` after what was read so far."""
+        await self._consumer.stop()
+
+    def _ingest_word(self) -> IngestWord:
+        return "ok" if self._feeding is not None and not self._feeding.done() else "stopped"
+
+    async def _watch(self) -> None:
+        """Looks at the connections by a clock, so that health knows for how long one is missing."""
+        while True:
+            self.context.upstreams()
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+@asynccontextmanager
+async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
+    """The stores, open and in agreement with each other, and the firehose, connecting.
+
+    `port` is the one really bound. Raises StoreInUse where another node has the folder. On the
+    way out everything is closed, the firehose first.
+    """
+    folder = config.data_dir
+    async with AsyncExitStack() as stack:
+        store = await asyncio.to_thread(
+            DuckDBStore.open, folder / RECORDS_FILE, memory_limit_mb=config.memory_limit_mb
+        )
+        stack.callback(store.close)
+        search = await asyncio.to_thread(SearchIndex.open, folder / SEARCH_FOLDER)
+        stack.callback(search.close)
+        state = await State.open(folder / STATE_FILE)
+        stack.push_async_callback(state.close)
+        indexed = await catch_up(store, search, state)
+        if indexed:
+            log.info("the search index was brought up to the records", extra={"datasets": indexed})
+        consumer = await stack.enter_async_context(
+            Consumer(
+                config.relays,
+                config.collections or family_collections(),
+                state=folder / STATE_FILE,
+                plc=config.plc,
+                allow_private_hosts=config.allow_private_hosts,
+            )
+        )
+        context = Context(
+            catalog=await asyncio.to_thread(Catalog.bundled),
+            store=store,
+            search=search,
+            state=state,
+            did=config.did(port),
+            origin=config.origin(port),
+            upstreams=UpstreamWatch(consumer.stats).look,
+        )
+        writer = Writer(
+            store, search, state, max_batch=config.batch_size, max_delay=config.batch_delay
+        )
+        yield Node(context, consumer, writer, Ingest(consumer, context.catalog, writer, state))
+
+
+def run_node(config: NodeConfig, *, ready: Ready) -> None:
+    """Runs a node until SIGTERM or SIGINT. For the main thread of a process.
+
+    `ready` gets the line `atdex node listening on URL` once the stores are open and connections
+    are accepted. Raises what made a part fail, after closing the rest.
+    """
+    loops = uvicorn.Config("", log_config=None).get_loop_factory()
+    with _bind(config.host, config.port) as listener, asyncio.Runner(loop_factory=loops) as runner:
+        runner.run(_run(config, listener, ready))
+
+
+async def _run(config: NodeConfig, listener: socket.socket, ready: Ready) -> None:
+    port: int = listener.getsockname()[1]
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, loop, number, stop)
+    async with open_node(config, port=port) as node:
+        server = _Server(
+            uvicorn.Config(
+                node.app,
+                log_config=None,
+                access_log=False,
+                ws="none",
+                lifespan="off",
+                limit_concurrency=MAX_CONNECTIONS,
+                timeout_graceful_shutdown=REQUEST_GRACE_SECONDS,
+                server_header=False,
+            ),
+            lambda: ready(f"atdex node listening on {_url(config.host, port)}"),
+        )
+        feeding = asyncio.create_task(node.feed(), name="feed")
+        serving = asyncio.create_task(server.serve([listener]), name="server")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait({feeding, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        asked = stop.is_set()
+        stopping.cancel()
+        server.should_exit = True
+        if not feeding.done():
+            await _drain(node, feeding)
+        await asyncio.wait({serving})
+        failure = None if feeding.cancelled() else feeding.exception()
+        failure = failure or serving.exception()
+        if failure is None and not asked:
+            failure = RuntimeError("a part of the node ended before it was asked to")
+        if failure is not None:
+            cause = _first(failure)
+            log.critical("the node stops: %s", cause)
+            raise cause
+        log.info("the node has stopped")
+
+
+def _first(failure: BaseException) -> BaseException:
+    """The first error inside of a group: the others are what it brought about."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
+async def _drain(node: Node, feeding: asyncio.Task[None]) -> None:
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await node.stop_feeding()
+            await asyncio.wait({feeding})
+    except TimeoutError:
+        log.warning("stopped with work left over; the next start reads it again")
+        feeding.cancel()
+        await asyncio.wait({feeding})
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event) -> None:
+    log.info("stopping on %s", signal.Signals(number).name)
+    stop.set()
+    # A second signal ends the process at once, as it does by default.
+    loop.remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which leaves the signals to the node and says when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket on that address, which does not listen yet. Raises ListenFailed."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as failure:
+        raise ListenFailed(host, port, failure.strerror or str(failure)) from failure
+    return listener
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,214 @@
+"""`atdex node`: run an index node, or ask one how it is.
+
+The server's packages are imported when `run` is called, not before: `atdex node status` and the
+help page work without the `node` extra.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import orjson
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from atdex.cli.options import AsJson
+from atdex.cli.output import clean, console, print_json, rows
+from atdex_xrpc import check_url
+from atdex_xrpc.errors import (
+    NodeUnavailable,
+    ResponseTooLarge,
+    TransportFailed,
+    UnexpectedResponse,
+)
+
+app = App(name="node", help="Run an index node, or ask one how it is.")
+
+DEFAULT_URL = "http://127.0.0.1:3180"
+
+STATUS_SECONDS = 10.0
+"""For each answer: a node that needs longer to say how it is, is not well."""
+
+MAX_HEALTH_BYTES = 1_000_000
+"""Of a health answer, which has some hundred."""
+
+CONFIG_FILE = "atdex.toml"
+
+PARTS = ("store", "search", "state", "ingest")
+
+NodeAddress = Annotated[str, Parameter(name=("--url", "--node"), env_var="ATDEX_NODE")]
+Repeated = Annotated[list[str] | None, Parameter(negative="")]
+
+
+@app.command
+def run(
+    *,
+    config: Path | None = None,
+    relay: Repeated = None,
+    plc: str | None = None,
+    data_dir: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    public_url: str | None = None,
+    allow_private_hosts: bool | None = None,
+    collection: Repeated = None,
+    batch_size: int | None = None,
+    batch_delay: float | None = None,
+    memory_limit_mb: int | None = None,
+    log_level: str | None = None,
+    log_format: str | None = None,
+    print_config: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Follow the network's firehose, index dataset records, answer queries; until Ctrl-C.
+
+    Flags win over ATDEX_* variables, variables over the file. docs/run-a-node.md lists every
+    setting.
+
+    Parameters
+    ----------
+    config
+        Configuration file; without it, atdex.toml in the current folder where there is one.
+    relay
+        Relay or PDS to follow. Repeat for several.
+    plc
+        PLC directory.
+    data_dir
+        Folder of the node's stores.
+    host
+        Address to listen on.
+    port
+        Port to listen on; 0 takes a free one.
+    public_url
+        What the node is called from outside.
+    allow_private_hosts
+        Also follow and resolve hosts in private and loopback networks.
+    collection
+        Collection to index, an NSID or NSID.*. Repeat for several.
+    batch_size
+        Changes in one transaction at most.
+    batch_delay
+        Seconds that a change waits for others.
+    memory_limit_mb
+        Memory that DuckDB may use, in MB.
+    log_level
+        debug, info, warning or error.
+    log_format
+        text or json.
+    print_config
+        Print the resulting configuration, without secrets, and stop.
+    """
+    from atdex_appview.config import load_config, to_toml
+
+    file = config
+    if file is None and Path(CONFIG_FILE).is_file():
+        file = Path(CONFIG_FILE)
+    flags = {
+        "relays": relay,
+        "plc": plc,
+        "data_dir": data_dir,
+        "host": host,
+        "port": port,
+        "public_url": public_url,
+        "allow_private_hosts": allow_private_hosts,
+        "collections": collection,
+        "batch_size": batch_size,
+        "batch_delay": batch_delay,
+        "memory_limit_mb": memory_limit_mb,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    settings = load_config(file, os.environ, flags)
+    if print_config:
+        print(to_toml(settings), end="")
+        return 0
+
+    from atdex_appview import logs
+    from atdex_appview.node import run_node
+
+    logs.configure(settings.log_level, settings.log_format)
+    run_node(settings, ready=lambda line: print(line, flush=True))
+    return 0
+
+
+@app.command
+def status(*, url: NodeAddress = DEFAULT_URL, as_json: AsJson = False) -> int:
+    """Ask a node how it is. Exit code 1 where it is not well or does not answer.
+
+    Parameters
+    ----------
+    url
+        Base URL of the node.
+    """
+    from atdex_lexicons.families.app_bsky_atdata import FAMILY
+    from atdex_xrpc import Client
+
+    health = _ask_health(url)
+    with Client(url, timeout=STATUS_SECONDS) as client:
+        try:
+            about = client.query(f"{FAMILY.name}.describeNode")
+        except NodeUnavailable:
+            about = None  # the health says why
+    well = bool(health.get("ok"))
+    if as_json:
+        print_json({"url": url, "health": health, "node": about})
+    else:
+        _print_status(url, health, about)
+    return 0 if well else 1
+
+
+def _ask_health(url: str) -> dict[str, Any]:
+    """What `/xrpc/_health` says, with status 200 or 503. Raises XrpcError for anything else."""
+    address = f"{str(check_url(url)).rstrip('/')}/xrpc/_health"
+    body = b""
+    try:
+        with (
+            httpx.Client(timeout=STATUS_SECONDS, trust_env=False) as http,
+            http.stream("GET", address) as response,
+        ):
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > MAX_HEALTH_BYTES:
+                    raise ResponseTooLarge(address, MAX_HEALTH_BYTES)
+    except httpx.TransportError as failure:
+        raise TransportFailed(address, str(failure) or type(failure).__name__) from failure
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        said = None
+    if response.status_code not in (200, 503) or not isinstance(said, dict):
+        raise UnexpectedResponse(address, f"it answered {response.status_code} and no health")
+    if "ok" not in said:  # a 503 of the server itself: {error, message}
+        said = {"ok": response.status_code == 200, "status": said.get("message", "unavailable")}
+    return said
+
+
+def _print_status(url: str, health: dict[str, Any], about: Any) -> None:
+    well = bool(health.get("ok"))
+    word = Text(clean(health.get("status", "")), style="green" if well else "bold red")
+    pairs: list[tuple[str, object]] = [("node", url), ("status", word)]
+    pairs += [(part, health.get(part, "")) for part in PARTS]
+    if isinstance(about, dict):
+        pairs += [("did", about.get("did", "")), ("version", about.get("version", ""))]
+        counts = about.get("counts")
+        if isinstance(counts, dict):
+            held = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+            pairs.append(("holds", held or "nothing yet"))
+    for upstream in health.get("upstreams", ()):
+        pairs.append(("upstream", _upstream(upstream)))
+    console().print(rows(pairs))
+
+
+def _upstream(upstream: dict[str, Any]) -> str:
+    facts = [str(upstream.get("url", ""))]
+    if upstream.get("connected"):
+        facts.append("connected")
+    else:
+        facts.append(f"not connected for {upstream.get('disconnectedSeconds', 0):,} s")
+    if "cursor" in upstream:
+        facts.append(f"cursor {upstream['cursor']}")
+    if "lagSeconds" in upstream:
+        facts.append(f"{upstream['lagSeconds']:,} s behind")
+    return ", ".join(facts)
