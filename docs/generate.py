@@ -38,6 +38,7 @@ NOTE = "<!-- Written by docs/generate.py: change the docstrings or the documents
 def main(arguments: list[str]) -> int:
     pages = {f"{name}.md": python_page(name, modules) for name, modules in PYTHON_PAGES.items()}
     documents = [json.loads(path.read_text()) for path in sorted(DOCUMENTS.rglob("*.json"))]
+    pages["commands.md"] = commands_page()
     pages["xrpc.md"] = methods_page(documents)
     pages["records.md"] = records_page(documents)
     if "--check" in arguments:
@@ -131,6 +132,18 @@ def _doc(value: Any) -> str:
             return ""
         return inspect.cleandoc(text)
     return inspect.cleandoc(getattr(value, "__doc__", None) or "")
+
+
+# --- from the command line --------------------------------------------------------------------
+
+
+def commands_page() -> str:
+    """The help of every command, as `atdex COMMAND --help` prints it."""
+    from atdex.cli import build_app
+
+    text = build_app().generate_docs(output_format="markdown", recursive=True, heading_level=1)
+    headings = re.sub(r"^(#+) (atdex[^\n]*)$", r"\1 `\2`", text, flags=re.MULTILINE)
+    return f"{NOTE}\n{headings.strip()}\n"
 
 
 # --- from lexicon documents ------------------------------------------------------------------
