@@ -32,7 +32,8 @@ class Final:
 
     `put` is None for a deletion. `fresh`: by the commits' word the store does not hold it yet.
     `reset`: it was truly deleted on the way, so an older place in the listings is void.
-    `entered`: some version was put on the way. `keep_place`: see `Delete`.
+    `entered`: a version was put on the way, and not truly deleted since. `keep_place`: see
+    `Delete`. The plan holds them in the order of their places.
     """
 
     did: str
@@ -96,8 +97,8 @@ class Plan:
 
     def _put(self, change: RepoChange, put: Put) -> None:
         before = self.finals.get(put.uri)
-        if before is not None and before.put is None and before.reset:
-            # Deleted and created again: a new record, which queues at the end.
+        if before is not None and not before.entered:
+            # Nothing of it was there within this batch: its place is counted from here.
             del self.finals[put.uri]
         self.finals[put.uri] = Final(
             did=change.did,

@@ -1,0 +1,211 @@
+"""The store and the search index against a dict that does the same.
+
+Hypothesis makes sequences of commits, replays and account changes; after each batch every list,
+count and search must be what the model says. The two stores are the real ones, on disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from atdex_appview.search import SearchIndex
+from atdex_appview.store.base import Change, Delete, Put, RepoChange, StatusChange
+from atdex_appview.store.duckdb import DuckDBStore
+from atdex_lexicons.model import Dataset
+from tests.appview.records import ALICE, BOB, commit, dataset, put, uri
+
+DIDS = (ALICE, BOB)
+WORDS = ("retina", "oct", "speech", "noise")
+RKEYS = ("a", "b", "c", "d")
+
+
+@dataclass
+class Model:
+    """What the store should hold: the plain reading of its documentation."""
+
+    revs: dict[str, str] = field(default_factory=dict)
+    inactive: dict[str, str | None] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+    """URIs by first_seen, oldest first, with those whose place is kept."""
+    held: dict[str, Put] = field(default_factory=dict)
+
+    def apply(self, change: Change) -> None:
+        match change:
+            case RepoChange(did=did, rev=rev, changes=ops):
+                if rev <= self.revs.get(did, ""):
+                    return
+                self.revs[did] = rev
+                for op in ops:
+                    self._op(op)
+            case StatusChange(did=did, active=active, status=status):
+                if active:
+                    self.inactive.pop(did, None)
+                else:
+                    self.inactive[did] = status
+                if not active and status == "deleted":
+                    for gone in [u for u in self.order if u.startswith(f"at://{did}/")]:
+                        self.order.remove(gone)
+                        self.held.pop(gone, None)
+
+    def _op(self, op: Put | Delete) -> None:
+        if isinstance(op, Put):
+            if op.uri not in self.order:
+                self.order.append(op.uri)
+            self.held[op.uri] = op
+        else:
+            self.held.pop(op.uri, None)
+            if not op.keep_place and op.uri in self.order:
+                self.order.remove(op.uri)
+
+    def visible(self) -> list[Put]:
+        """Newest first."""
+        return [
+            self.held[uri]
+            for uri in reversed(self.order)
+            if uri in self.held and self.held[uri].did not in self.inactive
+        ]
+
+
+Step = tuple[Literal["put", "delete", "invalid"], int, str, tuple[str, ...]]
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "put", "put", "delete", "invalid"]),
+        st.integers(0, len(RKEYS) - 1),
+        st.sampled_from(WORDS),
+        st.lists(st.sampled_from(WORDS), max_size=2).map(tuple),
+    ),
+    min_size=1,
+    max_size=4,
+)
+events = st.one_of(
+    st.tuples(st.just("commit"), st.sampled_from(DIDS), st.integers(-2, 1), steps),
+    st.tuples(
+        st.just("status"),
+        st.sampled_from(DIDS),
+        st.sampled_from(["active", "deactivated", "takendown", "deleted"]),
+    ),
+)
+batches = st.lists(st.lists(events, min_size=1, max_size=6), min_size=1, max_size=6)
+
+
+class Sequence:
+    """Turns drawn events into changes; revs mostly grow, and sometimes go back (a replay)."""
+
+    def __init__(self) -> None:
+        self.rev = dict.fromkeys(DIDS, 10)
+        self.put_before: set[str] = set()
+
+    def change(self, event: tuple[object, ...]) -> Change:
+        if event[0] == "status":
+            _, did, word = event
+            assert isinstance(did, str) and isinstance(word, str)
+            return StatusChange(did, word == "active", None if word == "active" else word)
+        _, did, ahead, drawn = event
+        assert isinstance(did, str) and isinstance(ahead, int) and isinstance(drawn, list)
+        number = self.rev[did] + ahead
+        self.rev[did] = max(self.rev[did], number)
+        if ahead == 0:
+            self.rev[did] = number = self.rev[did] + 1
+        return commit(did, number, *(self._op(did, step) for step in drawn))
+
+    def _op(self, did: str, step: Step) -> Put | Delete:
+        what, at, word, tags = step
+        rkey = RKEYS[at]
+        if what != "put":
+            return Delete(uri(did, "dataset", rkey), keep_place=what == "invalid")
+        made = put(did, rkey, dataset(word, tags=tags, description=f"of {' '.join(tags)}"))
+        # The hint is what a commit would say; after a replay or a deletion it is often wrong.
+        created = made.uri not in self.put_before
+        self.put_before.add(made.uri)
+        return put(did, rkey, made.model, created=created)
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[tuple[DuckDBStore, SearchIndex]]:
+    store = DuckDBStore.open(directory / "records.duckdb", memory_limit_mb=256)
+    search = SearchIndex.open(directory / "search")
+    try:
+        yield store, search
+    finally:
+        store.close()
+        search.close()
+
+
+def listed(store: DuckDBStore, limit: int, **filters: str) -> list[str]:
+    """A full walk of the datasets, as CIDs."""
+    found: list[str] = []
+    after = None
+    while True:
+        page = store.list_records("dataset", limit=limit, after=after, **filters)
+        found += [record.cid for record in page]
+        if len(page) < limit:
+            return found
+        after = (page[-1].first_seen, page[-1].uri)
+
+
+def walked(search: SearchIndex, q: str, limit: int) -> tuple[list[str], int]:
+    found: list[str] = []
+    after = None
+    while True:
+        page = search.search(q, limit=limit, after=after)
+        found += [hit.uri for hit in page.hits]
+        if page.next is None:
+            return found, page.total
+        after = page.next
+
+
+def rank(found: Put, word: str) -> int:
+    assert isinstance(found.model, Dataset)
+    return 3 if found.model.name == word else 2 if word in found.model.tags else 0
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(drawn=batches, limit=st.integers(1, 3), reopen=st.booleans())
+def test_any_sequence_of_changes_leaves_what_the_model_says(
+    drawn: list[list[tuple[object, ...]]], limit: int, reopen: bool
+) -> None:
+    model, sequence = Model(), Sequence()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        for now, batch in enumerate(drawn):
+            with opened(directory) as (store, search):
+                changes = [sequence.change(event) for event in batch]
+                applied = store.apply(changes, now=now)
+                assert not {d.uri for d in applied.upserted} & set(applied.removed)
+                search.update(applied.upserted, applied.removed)
+                for change in changes:
+                    model.apply(change)
+                check(model, store, search, limit)
+                if reopen:
+                    continue
+                again = store.apply(
+                    [change for change in changes if isinstance(change, RepoChange)], now=now + 50
+                )
+                assert (again.upserted, again.removed) == ((), ())
+                check(model, store, search, limit)
+
+
+def check(model: Model, store: DuckDBStore, search: SearchIndex, limit: int) -> None:
+    visible = model.visible()
+    assert listed(store, limit) == [found.cid for found in visible]
+    for did in DIDS:
+        expected = [found.cid for found in visible if found.did == did]
+        assert listed(store, limit, publisher=did) == expected
+    assert store.counts()["dataset"] == len(visible)
+    assert store.counts()["publishers"] == len({found.did for found in visible})
+    assert store.records([found.uri for found in visible]).keys() == {f.uri for f in visible}
+    assert search.count() == len(visible)
+    for word in WORDS:
+        ranked = [found for found in visible if rank(found, word)]
+        ranked.sort(key=lambda found: -rank(found, word))
+        assert walked(search, word, limit) == ([found.uri for found in ranked], len(ranked))
+    assert walked(search, "", limit) == ([found.uri for found in visible], len(visible))
