@@ -71,9 +71,11 @@ def _run(folder: Path, port: int | None, *, check: bool) -> int:
 
 
 def _indexed(node: NodeProcess, recording: Recording) -> bool:
-    """Everything is there, and the account that leaves at the end has left."""
+    """Everything is there and can be searched, and the account that leaves at the end has left."""
     counts = node.query("app.bsky.atdata.describeNode")["counts"]
-    return all(counts.get(plural) == recording.counts[kind] for kind, plural in PLURALS.items())
+    hits = node.query("app.bsky.atdata.searchDatasets", limit=1)["hitsTotal"]
+    expected = {plural: recording.counts[kind] for kind, plural in PLURALS.items()}
+    return bool(expected.items() <= counts.items() and hits == expected["datasets"])
 
 
 def _stay(node: NodeProcess, sandbox: Sandbox, recording: Recording) -> int:

@@ -36,7 +36,7 @@ def suggestions(node: str, *, shards: bool) -> Iterator[Suggestion]:
     command = _command()
     search = "/xrpc/app.bsky.atdata.searchDatasets"
     describe = "/xrpc/app.bsky.atdata.describeNode"
-    query = urlencode({"q": "bird song", "limit": 3})
+    query = urlencode({"q": "bird song"})
     yield Suggestion("search, as programs do", f"{node}{search}?{query}")
     yield Suggestion("what this node knows", f"{node}{describe}")
     yield Suggestion("search", f"{command} search 'time series' --node {node}")
