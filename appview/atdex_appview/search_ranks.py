@@ -1,7 +1,8 @@
 """The fields of the search index, and the queries that put a hit into its rank.
 
 `text` and `head` hold the words of other fields again, without positions: one walk through one
-posting list a word, where a union of three fields took four times as long.
+posting list a word, where a union of three fields takes several. The `exact` fields have the
+words as they are written, for prefixes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def index_schema() -> Any:
     fields.add_text_field("tags", tokenizer_name=ANALYZER)
     fields.add_text_field("head", tokenizer_name=ANALYZER, index_option="basic")
     fields.add_text_field("text", tokenizer_name=ANALYZER, index_option="basic")
-    fields.add_text_field("exact", tokenizer_name=EXACT_ANALYZER, index_option="basic")
+    for name in ("exact", "name_exact", "head_exact"):
+        fields.add_text_field(name, tokenizer_name=EXACT_ANALYZER, index_option="basic")
     fields.add_text_field("name_key", tokenizer_name="raw", index_option="basic")
     # Filters, exact; fast, so that facets and other orders need no new format.
     for name in ("tag", "schema", "publisher", "license"):
@@ -59,8 +61,10 @@ def index_document(document: SearchDocument, name_key: str) -> Any:
     for tag in tags:
         made.add_text("tags", tag)
         made.add_text("tag", tag)
+    made.add_text("name_exact", name)
     for text in (name, *tags):
         made.add_text("head", text)
+        made.add_text("head_exact", text)
     for text in (name, description, *tags):
         made.add_text("text", text)
         made.add_text("exact", text)
@@ -142,7 +146,7 @@ class RankedQuery:
         )
 
     def _rank_conditions(self, parsed: ParsedQuery) -> dict[int, list[Query]]:
-        in_name = [self._in_field("name", term) for term in self._terms]
+        in_name = [self._in_name(term) for term in self._terms]
         ranks = {
             5: [self._term("name_key", parsed.key)],
             4: in_name,
@@ -170,18 +174,18 @@ class RankedQuery:
             case "word":
                 return self._term("head", term.words[0])
             case "prefix":
-                return self._prefix("head", term.words[0])
+                return self._prefix("head_exact", term.words[0])
             case "phrase":
                 return _any_of([self._phrase(field, term.words) for field in ("name", "tags")])
 
-    def _in_field(self, field: str, term: Term) -> Query:
+    def _in_name(self, term: Term) -> Query:
         match term.kind:
             case "word":
-                return self._term(field, term.words[0])
+                return self._term("name", term.words[0])
             case "prefix":
-                return self._prefix(field, term.words[0])
+                return self._prefix("name_exact", term.words[0])
             case "phrase":
-                return self._phrase(field, term.words)
+                return self._phrase("name", term.words)
 
     def _term(self, field: str, word: str) -> Query:
         return Query.term_query(self._schema, field, word)

@@ -1,0 +1,480 @@
+"""Full-text search: what matches, in which order, and full walks while a writer works."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from atdex_appview import search as search_module
+from atdex_appview.errors import InvalidPosition, SearchUnavailable
+from atdex_appview.search import Position, SearchIndex, SearchPage
+from tests.appview.records import ALICE, BOB, OTHER_SCHEMA, SCHEMA, document, uri
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[SearchIndex]:
+    opened = SearchIndex.open(tmp_path / "search")
+    yield opened
+    opened.close()
+
+
+def rkeys(page: SearchPage) -> list[str]:
+    return [hit.uri.rsplit("/", 1)[1] for hit in page.hits]
+
+
+def find(index: SearchIndex, q: str, **filters: object) -> list[str]:
+    return rkeys(index.search(q, limit=50, **filters))  # type: ignore[arg-type]  # the filters' own types
+
+
+def walk(
+    index: SearchIndex,
+    q: str,
+    limit: int,
+    between: Callable[[int], None] = lambda page: None,
+    **filters: str,
+) -> tuple[list[str], list[int]]:
+    """(rkeys of all pages, the total that each page gave)."""
+    found: list[str] = []
+    totals: list[int] = []
+    after: Position | None = None
+    while True:
+        page = index.search(q, limit=limit, after=after, **filters)
+        assert len(page.hits) <= limit
+        found += rkeys(page)
+        totals.append(page.total)
+        if page.next is None:
+            return found, totals
+        after = page.next
+        between(len(totals))
+
+
+# What matches
+
+
+def test_all_words_must_match_in_any_field_by_their_stem_case_and_accents(
+    index: SearchIndex,
+) -> None:
+    index.update(
+        [
+            document("a", "Retinal scans", 1, description="Fundus images of naïve patients"),
+            document("b", "Speech", 2, tags=["retina", "audio"]),
+            document("c", "Café noise", 3),
+        ],
+        [],
+    )
+    assert find(index, "image") == ["a"]
+    assert find(index, "IMAGES retinal") == ["a"]
+    assert find(index, "retina speech") == ["b"]
+    assert find(index, "cafe") == ["c"]
+    assert find(index, "naive PATIENT") == ["a"]
+    assert find(index, "retina image") == []
+    assert find(index, "scan speech") == []
+
+
+def test_a_phrase_in_quotes_matches_words_beside_each_other_in_one_field(
+    index: SearchIndex,
+) -> None:
+    index.update(
+        [
+            document("a", "Optical coherence tomography", 1),
+            document("b", "Coherence of optical systems", 2),
+            document("c", "Optical", 3, description="coherence"),
+            document("d", "x", 4, tags=["optical", "coherence"]),
+            document("e", "y", 5, tags=["optical coherence"]),
+            document("f", "z", 6, description="an optical coherence study"),
+        ],
+        [],
+    )
+    assert find(index, '"optical coherence"') == ["a", "e", "f"]
+    assert find(index, '"coherence tomography" optical') == ["a"]
+    assert find(index, '"tomography"') == ["a"]
+
+
+def test_a_star_matches_the_start_of_a_word_as_it_is_written(index: SearchIndex) -> None:
+    index.update(
+        [
+            document("a", "Imaging of eyes", 1),
+            document("b", "Audio", 2, description="imagined speech"),
+            document("c", "Image", 3),
+            document("d", "Mirage", 4),
+        ],
+        [],
+    )
+    assert find(index, "imagi*") == ["a", "b"]
+    assert find(index, "ima* sp*") == ["b"]
+    assert set(find(index, "IMA*")) == {"a", "b", "c"}
+    assert find(index, "age*") == []
+
+
+def test_a_name_of_several_parts_is_found_by_them(index: SearchIndex) -> None:
+    index.update([document("a", "CIFAR-10 (noisy)", 1), document("b", "10 cats", 2)], [])
+    assert find(index, "cifar-10") == ["a"]
+    assert find(index, "cifar_10") == ["a"]
+    assert find(index, "cifar 10") == ["a"]
+
+
+def test_filters_match_exactly_and_must_all_fit(index: SearchIndex) -> None:
+    index.update(
+        [
+            document("a", "eye", 1, tags=["oct", "Human Eye"]),
+            document("b", "eye", 2, tags=["oct"], schema=OTHER_SCHEMA),
+            document("c", "eye", 3, tags=["Oct"], did=BOB),
+        ],
+        [],
+    )
+    assert find(index, "eye", tags=["oct"]) == ["b", "a"]
+    assert find(index, "eye", tags=["oct", "Human Eye"]) == ["a"]
+    assert find(index, "", tags=["Oct"]) == ["c"]
+    assert find(index, "", tags=["human eye"]) == []
+    assert find(index, "eye", schema=SCHEMA) == ["c", "a"]
+    assert find(index, "eye", schema=SCHEMA, publisher=ALICE) == ["a"]
+    assert find(index, "", publisher=BOB) == ["c"]
+    assert find(index, "", publisher=BOB[:-1]) == []
+    assert index.search("eye", tags=["oct"], limit=1).total == 2
+
+
+HOSTILE = [
+    "\0",
+    "a\0b",
+    '"',
+    '"""',
+    '"unclosed phrase',
+    "*",
+    "***",
+    "a**",
+    "⑴*",
+    ".*",
+    "[a-z]*",
+    "(((((",
+    "AND",
+    "OR NOT",
+    "name:eye",
+    "eye^5",
+    "eye~2",
+    "+eye -eye",
+    "[a TO b]",
+    "/regex/",
+    "\\",
+    "\ud800",
+    "eye\udfff",
+    "日本語*",
+    "😀",
+    "%",
+    "_",
+    "'; DROP TABLE",
+    "a" * 10_000,
+    "a " * 5_000,
+    '"' + "a " * 5_000 + '"',
+    " ".join(f"w{n}" for n in range(2_000)),
+    " ".join(f"w{n}*" for n in range(2_000)),
+]
+
+
+@pytest.mark.parametrize("q", HOSTILE)
+def test_no_text_of_a_searcher_is_an_error(index: SearchIndex, q: str) -> None:
+    index.update([document("a", "eye or a", 1), document("b", "not an eye", 2)], [])
+    page = index.search(q, limit=5)
+    assert page.total == len(page.hits)
+    index.search("eye", tags=[q], schema=q, publisher=q, limit=5)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(q=st.text(st.characters(codec=None), max_size=40), tag=st.text(max_size=10))
+def test_no_text_at_all_is_an_error(index: SearchIndex, q: str, tag: str) -> None:
+    if not index.count():
+        index.update([document("a", "eye or a 1 *", 1, tags=["x"])], [])
+    index.search(q, tags=[tag], limit=3)
+    index.search(f"eye {q}* {q}", limit=3)
+
+
+def test_operators_are_words_like_any_other(index: SearchIndex) -> None:
+    index.update([document("a", "cats and dogs", 1), document("b", "cats", 2)], [])
+    assert find(index, "cats AND dogs") == ["a"]
+    assert find(index, "cats -dogs") == ["a"]
+    assert find(index, "name:cats") == []
+
+
+def test_only_punctuation_matches_nothing_and_only_blanks_list_everything(
+    index: SearchIndex,
+) -> None:
+    index.update([document("a", "x", 1), document("b", "y", 2)], [])
+    assert find(index, "?!") == []
+    assert find(index, " \t ") == ["b", "a"]
+
+
+def test_any_text_can_be_indexed(index: SearchIndex) -> None:
+    index.update(
+        [
+            document("a", "", 1, description="\0 \ud800 " + "x" * 500_000, tags=["", "t" * 70_000]),
+            document("b", "needle", 2, description="w " * 300_000),
+        ],
+        [],
+    )
+    assert find(index, "needle") == ["b"]
+    assert find(index, "") == ["b", "a"]
+
+
+# Order, totals, highlights
+
+
+def test_the_name_ranks_over_tags_over_the_description_and_newer_over_older(
+    index: SearchIndex,
+) -> None:
+    index.update(
+        [
+            document("exact", "Retina", 1),
+            document("name_old", "Retina scans", 2),
+            document("name_new", "Scans of a retina", 3),
+            document("tag", "Eyes", 4, tags=["retina"]),
+            document("text_old", "Eyes", 5, description="the retina, the retina, the retina"),
+            document("text_new", "Eyes", 6, description="a retina"),
+        ],
+        [],
+    )
+    page = index.search("retina", limit=10)
+    assert rkeys(page) == ["exact", "name_new", "name_old", "tag", "text_new", "text_old"]
+    scores = [hit.score for hit in page.hits]
+    assert scores == sorted(scores, reverse=True)
+    assert (scores[0], scores[-1]) == (1.0, 0.2)
+
+
+def test_of_several_words_one_in_the_name_ranks_over_none(index: SearchIndex) -> None:
+    index.update(
+        [
+            document("both", "speech noise", 1),
+            document("head", "speech", 2, tags=["noise"]),
+            document("one", "speech", 3, description="noise"),
+            document("none", "x", 4, description="noise in speech"),
+            document("tags", "y", 5, tags=["noise", "speech"]),
+        ],
+        [],
+    )
+    assert find(index, "speech noise") == ["both", "tags", "head", "one", "none"]
+
+
+def test_the_total_is_exact_on_every_page_of_a_walk(index: SearchIndex) -> None:
+    index.update([document(f"r{n}", "eye" if n % 2 else "ear", n) for n in range(101)], [])
+    found, totals = walk(index, "eye", 7)
+    assert (len(found), set(totals)) == (50, {50})
+    assert set(walk(index, "", 10)[1]) == {101}
+    assert index.search("nothing", limit=3).total == 0
+
+
+def test_highlights_mark_the_words_and_escape_the_rest(index: SearchIndex) -> None:
+    index.update(
+        [
+            document(
+                "a",
+                "<script> & retinas",
+                1,
+                description="long " * 200 + "a retina under light " + "tail " * 200,
+                tags=["eye"],
+            ),
+            document("b", "Lungs", 2, tags=["retina"]),
+        ],
+        [],
+    )
+    page = index.search("retina", limit=5)
+    first, second = page.hits
+    assert first.highlights["name"] == "&lt;script&gt; &amp; <b>retinas</b>"
+    assert "<b>retina</b> under light" in first.highlights["description"]
+    assert len(first.highlights["description"]) < 400
+    assert second.highlights == {}
+    assert index.search("reti*", limit=1).hits[0].highlights["name"].endswith("<b>retinas</b>")
+    assert index.search("", limit=1).hits[0].highlights == {}
+
+
+# Walks
+
+
+def test_a_full_walk_returns_every_hit_once_in_the_order_of_one_large_page(
+    index: SearchIndex,
+) -> None:
+    words = ("eye", "eye scans", "x")
+    for part in range(0, 60, 6):
+        index.update(
+            [
+                document(f"r{n}", words[n % 3], n, description="an eye")
+                for n in range(part, part + 6)
+            ],
+            [],
+        )
+    once = find(index, "eye")
+    assert len(once) == 50
+    for limit in (1, 2, 3, 7, 59, 60, 61):
+        found, _ = walk(index, "eye", limit)
+        assert found[:50] == once
+        assert len(found) == len(set(found)) == 60
+        assert walk(index, "", limit)[0] == [f"r{n}" for n in reversed(range(60))]
+        assert walk(index, "eye", limit, publisher=ALICE)[0] == found
+
+
+def churn(index: SearchIndex, there: list[str]) -> Callable[[int], None]:
+    """What a writer does between pages: inserts above, updates that change ranks, deletes."""
+
+    def work(page: int) -> None:
+        new = [document(f"new{page}x{n}", "eye", 1_000 * page + n) for n in range(3)]
+        moved = [
+            document(there[0], "eye" if page % 2 else "x", 0, description="an eye"),
+            document(there[-1], "x" if page % 2 else "eye scans", len(there) - 1, tags=["eye"]),
+            document(there[10], ("eye", "an eye", "x")[page % 3], 10, description="eye"),
+        ]
+        index.update(new + moved, [uri(ALICE, "dataset", f"gone{page}")])
+
+    return work
+
+
+@pytest.mark.parametrize("q", ["eye", "", '"eye"', "ey*"])
+def test_a_walk_meets_all_that_was_there_once_while_a_writer_inserts_updates_and_deletes(
+    index: SearchIndex, q: str
+) -> None:
+    there = [f"r{n}" for n in range(40)]
+    index.update(
+        [document(r, ("x", "eye")[n % 2], n, description="an eye") for n, r in enumerate(there)], []
+    )
+    index.update([document(f"gone{n}", "eye", 100 + n) for n in range(10)], [])
+    found, totals = walk(index, q, 3, churn(index, there))
+    assert len(found) == len(set(found)), "nothing comes twice"
+    assert set(there) <= set(found), "nothing that was there all the time is left out"
+    assert set(totals) == {50}
+
+
+def test_a_walk_goes_on_exactly_after_a_restart_in_its_middle(tmp_path: Path) -> None:
+    index = SearchIndex.open(tmp_path / "search")
+    index.update(
+        [document(f"r{n}", ("x", "eye")[n % 2], n, description="eye") for n in range(20)], []
+    )
+    whole = find(index, "eye")
+    first = index.search("eye", limit=8)
+    index.update([document("new", "eye", 100)], [uri(ALICE, "dataset", whole[10].split("/")[-1])])
+    index.close()
+    index = SearchIndex.open(tmp_path / "search")
+    rest = index.search("eye", limit=50, after=first.next)
+    assert rkeys(first) + rkeys(rest) == whole[:10] + whole[11:]
+    assert rest.total == 20
+    index.close()
+
+
+def test_states_that_walks_left_behind_are_let_go_and_the_walks_go_on(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "PINNED_GENERATIONS", 2)
+    index.update([document(f"r{n}", "eye", n) for n in range(10)], [])
+    first = index.search("eye", limit=4)
+    for n in range(5):
+        index.update([document(f"new{n}", "eye", 100 + n)], [])
+        index.search("eye", limit=1)
+    assert len(index._pinned) == 2
+    rest = index.search("eye", limit=50, after=first.next)
+    assert rkeys(first) + rkeys(rest) == [f"r{n}" for n in reversed(range(10))]
+    monkeypatch.setattr(search_module, "PINNED_SECONDS", -1.0)
+    index.update([document("last", "eye", 200)], [])
+    assert len(index._pinned) == 0
+
+
+@pytest.mark.parametrize(
+    "position",
+    [(), ("a", 1), ("a", "1", 1), ("a", 1, -1), ("a", 1, 2**63), (1, 1, 1), ("a", 1, 1, 1)],
+)
+def test_a_position_that_no_page_gave_is_refused(
+    index: SearchIndex, position: tuple[object, ...]
+) -> None:
+    with pytest.raises(InvalidPosition, match="start again without a cursor"):
+        index.search("eye", limit=1, after=position)
+
+
+def test_a_position_far_off_gives_an_empty_last_page(index: SearchIndex) -> None:
+    index.update([document("a", "eye", 5)], [])
+    for position in (("x", 0, 0), ("x", -5, 3), ("x", 1, 0)):
+        page = index.search("eye", limit=3, after=position)
+        assert (page.hits, page.next, page.total) == ([], None, 1)
+    assert rkeys(index.search("eye", limit=3, after=("x", 99, 0))) == ["a"]
+
+
+def test_a_page_without_hits_to_give_is_a_programming_error(index: SearchIndex) -> None:
+    with pytest.raises(ValueError, match="at least one hit"):
+        index.search("eye", limit=0)
+
+
+# The index on disk
+
+
+def test_an_update_replaces_and_repeating_it_changes_nothing(index: SearchIndex) -> None:
+    for _ in range(3):
+        index.update([document("a", "old", 1)], [])
+        index.update([document("a", "new", 1)], [uri(ALICE, "dataset", "never there")])
+    assert (find(index, "old"), find(index, "new"), index.count()) == ([], ["a"], 1)
+    index.update([], [uri(ALICE, "dataset", "a")])
+    assert index.count() == 0
+
+
+def test_what_was_updated_is_there_after_reopening(tmp_path: Path) -> None:
+    index = SearchIndex.open(tmp_path / "search")
+    assert index.fresh
+    index.update([document("a", "eye", 1)], [])
+    index.close()
+    index.close()
+    again = SearchIndex.open(tmp_path / "search")
+    assert not again.fresh
+    assert find(again, "eye") == ["a"]
+    again.close()
+
+
+def test_a_rebuild_replaces_everything_and_a_failed_one_nothing(index: SearchIndex) -> None:
+    index.update([document("a", "eye", 1)], [])
+
+    def broken() -> Iterator[object]:
+        yield document("b", "eye", 2)
+        raise KeyError("the store went away")
+
+    with pytest.raises(KeyError):
+        index.rebuild(broken())  # type: ignore[arg-type]  # it raises before its type matters
+    assert find(index, "eye") == ["a"]
+    assert index.rebuild(document(f"n{n}", "eye", n) for n in range(5)) == 5
+    assert find(index, "eye") == [f"n{n}" for n in (4, 3, 2, 1, 0)]
+
+
+def test_an_index_of_another_format_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    index = SearchIndex.open(folder)
+    index.update([document("a", "eye", 1)], [])
+    index.close()
+    (folder / "format").write_text("0")
+    again = SearchIndex.open(folder)
+    assert again.fresh
+    assert again.count() == 0
+    again.close()
+
+
+def test_a_damaged_index_says_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    SearchIndex.open(folder).close()
+    (folder / "index" / "meta.json").write_text("junk")
+    with pytest.raises(SearchUnavailable, match="deleting that directory rebuilds it"):
+        SearchIndex.open(folder)
+    shutil.rmtree(folder)
+    SearchIndex.open(folder).close()
+
+
+def test_one_index_has_one_writer(index: SearchIndex) -> None:
+    with pytest.raises(SearchUnavailable, match="lock"):
+        SearchIndex.open(index.path)
+
+
+def test_a_closed_index_is_unavailable(index: SearchIndex) -> None:
+    index.check()
+    index.close()
+    for use in (
+        index.check,
+        lambda: index.search("eye", limit=1),
+        lambda: index.update([], []),
+    ):
+        with pytest.raises(SearchUnavailable, match="closed"):
+            use()
