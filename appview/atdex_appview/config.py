@@ -22,6 +22,7 @@ import platformdirs
 from atdex_appview import settings as kinds
 from atdex_appview.errors import ConfigError
 from atdex_appview.settings import Setting, WrongValue
+from atdex_lexicons.families import collections
 
 FILE_NAME = "atdex.toml"
 VARIABLE_PREFIX = "ATDEX_"
@@ -46,6 +47,18 @@ def _facts(parse: kinds.Parse, type_: str, help_: str, flag: str = "") -> dict[s
 
 def _default_data_dir() -> Path:
     return platformdirs.user_data_path("atdex", appauthor=False) / "node"
+
+
+def _collection(value: object) -> str:
+    pattern = kinds.nsid_pattern(value)
+    stem = pattern.removesuffix("*")
+    known = collections()
+    if pattern not in known and not (stem != pattern and any(c.startswith(stem) for c in known)):
+        nearest = difflib.get_close_matches(pattern, known, n=1, cutoff=0.0)[0]
+        raise WrongValue(
+            f"{pattern!r} is no collection that a node indexes; the nearest is {nearest!r}"
+        )
+    return pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +99,11 @@ class NodeConfig:
         False,
         kinds.flag,
         "boolean",
-        "Also follow and resolve hosts in private and loopback networks. For sandboxes.",
+        "Also read did:web identities from hosts in private and loopback networks. For sandboxes.",
     )
     collections: tuple[str, ...] = _setting(
         (),
-        kinds.many(kinds.nsid_pattern),
+        kinds.many(_collection),
         "list of NSIDs",
         "Collections to index, each an NSID or a prefix with `.*`. Empty: those of every family.",
         flag="--collection",

@@ -23,7 +23,11 @@ Method = Callable[[Context, Request], Awaitable[Any]]
 
 
 def in_thread(answer: Blocking) -> Method:
-    """A method that reads the stores: it runs on a thread, so that no query stalls the others."""
+    """A method that reads the stores: it runs on a thread.
+
+    One answer is several reads of milliseconds each, a hundred times what the hop to a thread
+    costs; on the event loop they would stall other requests and the firehose.
+    """
 
     async def method(context: Context, request: Request) -> Any:
         return await asyncio.to_thread(answer, context, request)

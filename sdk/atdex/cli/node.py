@@ -84,7 +84,7 @@ def run(
     public_url
         What the node is called from outside.
     allow_private_hosts
-        Also follow and resolve hosts in private and loopback networks.
+        Also read did:web identities from hosts in private and loopback networks.
     collection
         Collection to index, an NSID or NSID.*. Repeat for several.
     batch_size
