@@ -176,7 +176,8 @@ def test_everything_that_the_demo_suggests_works() -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stdout
-    assert ended.stdout.count("works:") >= 4
+    without_shards = "is taken by another program" in ended.stdout
+    assert ended.stdout.count("works:") == (3 if without_shards else 5)
     assert "failed:" not in ended.stdout
 
 

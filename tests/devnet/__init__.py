@@ -3,6 +3,5 @@
 from tests.devnet.account import Account, Written
 from tests.devnet.errors import DevnetError, DevnetUnavailable, Refused
 from tests.devnet.harness import Devnet
-from tests.devnet.install import install
 
-__all__ = ["Account", "Devnet", "DevnetError", "DevnetUnavailable", "Refused", "Written", "install"]
+__all__ = ["Account", "Devnet", "DevnetError", "DevnetUnavailable", "Refused", "Written"]

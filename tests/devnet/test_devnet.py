@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.devnet import Devnet, Refused
 from tests.devnet.errors import InstallFailed
-from tests.devnet.install import HERE, NODE_PACKAGE, _run
+from tests.devnet.install import HERE, NODE_PACKAGE, Say, _run, install
 
 pytestmark = pytest.mark.devnet
 
@@ -133,6 +135,32 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_two_processes_install_once_and_the_second_says_that_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building, may_end = threading.Event(), threading.Event()
+    built: list[Path] = []
+
+    def build(folder: Path, say: Say) -> None:
+        building.set()
+        assert may_end.wait(20)
+        folder.mkdir()
+        built.append(folder)
+
+    def hear(line: str) -> None:
+        if "waiting" in line:
+            may_end.set()
+
+    monkeypatch.setattr("tests.devnet.install._build", build)
+    monkeypatch.setattr("tests.devnet.install._check_machine", lambda: None)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(install, tmp_path)
+        assert building.wait(20)
+        second = pool.submit(install, tmp_path, hear)
+        assert first.result(20) == second.result(20)
+    assert built == [first.result().folder]
 
 
 def test_a_failed_step_of_the_installation_shows_its_last_lines(tmp_path: Path) -> None:
