@@ -8,7 +8,6 @@ leave a node running on the default.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -81,7 +80,7 @@ class NodeConfig:
     data_dir: Path = field(
         default_factory=_default_data_dir,
         metadata=_facts(
-            kinds.path, "path", "Where the node keeps its stores. One node per folder."
+            kinds.folder, "path", "Where the node keeps its stores. One node per folder."
         ),
     )
     host: str = _setting("127.0.0.1", kinds.text, "text", "Address to listen on.")
@@ -90,7 +89,7 @@ class NodeConfig:
     )
     public_url: str | None = _setting(
         None,
-        kinds.optional(kinds.url("https", "http")),
+        kinds.optional(kinds.url("https", "http", path=False)),
         "URL",
         "What the node is called from outside; its did:web is made of it. "
         "Unset: http://localhost and the port.",
@@ -138,21 +137,8 @@ class NodeConfig:
         return self.public_url or f"http://localhost:{self.port if port is None else port}"
 
     def did(self, port: int | None = None) -> str:
-        """The node's did:web. A port is part of it, percent-encoded; a path follows as `:part`."""
-        parts = urlsplit(self.origin(port))
-        return "did:web:" + ":".join(
-            quote(part, safe="") for part in (parts.netloc, *parts.path.split("/")) if part
-        )
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach the node."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        """The node's did:web; a port is part of it, percent-encoded."""
+        return "did:web:" + quote(urlsplit(self.origin(port)).netloc.lower(), safe="")
 
 
 def _table() -> tuple[Setting, ...]:

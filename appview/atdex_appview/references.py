@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 
 from atdex_appview.lookup import NOUNS, canonical_uri
 from atdex_appview.store.base import IndexStore
-from atdex_lexicons.errors import Problem
+from atdex_lexicons.errors import Problem, step_path
 from atdex_lexicons.model import (
     Dataset,
     Field,
@@ -29,61 +30,74 @@ MAX_REFERENCES = 100
 
 
 def check_references(
-    store: IndexStore, model: Model
+    store: IndexStore, model: Model, record: object
 ) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """(references to records of a wrong kind, references to records that are not indexed here).
 
-    A problem's path is the model's name of the field, which is the same in every family.
+    `record` is what `model` was read from, in JSON form: a problem's path is where it has the
+    URI.
     """
+    wanted = dict(islice(_references(model), MAX_REFERENCES))
+    paths = _paths(record, wanted.keys())
     wrong: list[Problem] = []
     unknown: list[Problem] = []
-    wanted: list[tuple[str, str, Kind]] = []
-    for path, text, kind in _references(model):
-        if len(wanted) == MAX_REFERENCES:
-            break
+    keys: dict[str, str] = {}
+    for text in wanted:
         try:
-            wanted.append((path, canonical_uri(store, text, parameter=path), kind))
+            keys[text] = canonical_uri(store, text)
         except InvalidRequest as unusable:
-            unknown.append(Problem(f"/{path}", unusable.message))
-    found = store.records(list(dict.fromkeys(uri for _, uri, _ in wanted)))
-    for path, uri, kind in wanted:
-        record = found.get(uri)
-        if record is None:
-            unknown.append(Problem(f"/{path}", f"{uri} is not indexed here (yet)"))
-        elif record.kind != kind:
-            wrong.append(Problem(f"/{path}", f"{uri} is {NOUNS[record.kind]}, not {NOUNS[kind]}"))
+            unknown.append(Problem(paths.get(text, ""), unusable.message))
+    found = store.records(list(dict.fromkeys(keys.values())))
+    for text, key in keys.items():
+        target = found.get(key)
+        path, kind = paths.get(text, ""), wanted[text]
+        if target is None:
+            unknown.append(Problem(path, f"{key} is not indexed here (yet)"))
+        elif target.kind != kind:
+            wrong.append(Problem(path, f"{key} is {NOUNS[target.kind]}, not {NOUNS[kind]}"))
     return tuple(wrong), tuple(unknown)
 
 
-def _references(model: Model) -> Iterator[tuple[str, str, Kind]]:
+def _paths(record: object, texts: Collection[str]) -> dict[str, str]:
+    """Where each of the texts is first in a record. Its nesting was bounded when it was checked."""
+    paths: dict[str, str] = {}
+    pending: list[tuple[str, object]] = [("", record)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, str) and value in texts:
+            paths[value] = path
+        elif isinstance(value, dict):
+            pending += [(path + step_path(key), value[key]) for key in reversed(value)]
+        elif isinstance(value, list):
+            pending += [(path + step_path(n), value[n]) for n in reversed(range(len(value)))]
+    return paths
+
+
+def _references(model: Model) -> Iterator[tuple[str, Kind]]:
     match model:
         case Schema(fields=fields):
-            for path, uri in _nested(fields):
-                yield path, uri, "schema"
+            for uri in _nested(fields):
+                yield uri, "schema"
         case Dataset(schema_uri=uri, previous_version=previous):
-            yield "schemaRef", uri, "schema"
+            yield uri, "schema"
             if previous is not None:
-                yield "previousVersion", previous, "dataset"
+                yield previous, "dataset"
         case Lens(source=source, target=target):
-            yield "sourceSchema", source, "schema"
-            yield "targetSchema", target, "schema"
+            yield source, "schema"
+            yield target, "schema"
         case Label(dataset_uri=uri):
-            yield "datasetUri", uri, "dataset"
+            yield uri, "dataset"
         case Verification(lens_uri=uri):
-            yield "lens", uri, "lens"
+            yield uri, "lens"
 
 
-def _nested(fields: tuple[Field, ...]) -> Iterator[tuple[str, str]]:
-    # The catalog bounds the nesting of a record's value, and with it that of its model.
-    pending: list[tuple[str, FieldType]] = [(f"fields/{f.name}", f.type) for f in fields]
+def _nested(fields: tuple[Field, ...]) -> Iterator[str]:
+    pending: list[FieldType] = [field.type for field in fields]
     while pending:
-        path, type_ = pending.pop()
-        match type_:
+        match pending.pop():
             case Nested(schema_uri=uri):
-                yield path, uri
-            case ListOf(items=items):
-                pending.append((path, items))
-            case MapOf(values=values):
-                pending.append((path, values))
-            case Record(fields=inner):
-                pending.extend((f"{path}/{f.name}", f.type) for f in inner)
+                yield uri
+            case ListOf(items=inner) | MapOf(values=inner):
+                pending.append(inner)
+            case Record(fields=inside):
+                pending += [field.type for field in inside]

@@ -116,14 +116,17 @@ def seconds(minimum: float, maximum: float) -> Parse:
     return parse
 
 
-def path(value: object) -> Path:
+def folder(value: object) -> Path:
     if isinstance(value, Path):
         return value.expanduser()
     return Path(text(value)).expanduser()
 
 
-def url(*schemes: str) -> Parse:
-    """An absolute URL without credentials, query or fragment; a trailing slash is cut off."""
+def url(*schemes: str, path: bool = True) -> Parse:
+    """An absolute URL without credentials, query or fragment; a trailing slash is cut off.
+
+    `path` false: nothing may follow the host and its port.
+    """
 
     def parse(value: object) -> str:
         found = text(value).strip()
@@ -141,6 +144,8 @@ def url(*schemes: str) -> Parse:
             raise WrongValue("must carry no user name or password")
         if parts.query or parts.fragment:
             raise WrongValue(f"must have no query and no fragment: {found!r}")
+        if not path and parts.path not in ("", "/"):
+            raise WrongValue(f"must have no path: {found!r}")
         return found.rstrip("/")
 
     return parse

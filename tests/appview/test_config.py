@@ -25,7 +25,6 @@ def test_without_anything_the_defaults_are_the_safe_ones() -> None:
     config = load_config(None, {}, {})
     assert config == NodeConfig()
     assert config.host == "127.0.0.1"
-    assert config.loopback
     assert not config.allow_private_hosts
     assert config.plc == "https://plc.directory"
     assert all(relay.startswith("https://") for relay in config.relays)
@@ -90,6 +89,7 @@ def test_an_unknown_flag_is_an_error() -> None:
         ('plc = "https://[::1"', "plc is no URL"),
         ('plc = "https://me:secret@a.example"', "plc must carry no user name"),
         ('plc = "https://a.example/?q=1"', "plc must have no query"),
+        ('public_url = "https://a.example/index"', "public_url must have no path"),
         ('relays = "a.example"', "relays must be a URL"),
         ("relays = []", "relays must have 1 to"),
         ("relays = [1]", "relays must be text"),

@@ -14,7 +14,8 @@ from atdex_appview.state import QuarantinedRecord
 from atdex_appview.store.base import Delete, Put
 from atdex_lexicons import Cid
 from atdex_lexicons.errors import Problem
-from atdex_lexicons.families import collections
+from atdex_lexicons.families import collections, to_record
+from atdex_lexicons.model import Field, ListOf, Model, Nested, Schema
 from tests.appview.index import (
     ALICE,
     BOB,
@@ -30,6 +31,7 @@ from tests.appview.index import (
 )
 from tests.appview.records import rev
 
+CLASSIC = "science.alt.dataset"
 NOBODY = "did:plc:nobody000000000000000000"
 
 
@@ -42,6 +44,12 @@ def index(tmp_path: Path) -> Iterator[Index]:
 @pytest.fixture
 def node(index: Index) -> Iterator[Node]:
     with index.serve() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def empty_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with Index.open(tmp_path_factory.mktemp("empty")) as opened, opened.serve() as served:
         yield served
 
 
@@ -232,7 +240,7 @@ def test_a_walk_meets_every_dataset_once_while_others_are_written(
         assert 0 < len(page) <= 4
         met += uris(page)
         index.publish(ALICE, dataset(f"later {number}", image.uri))
-        # Of those already met one is changed and of the later ones one goes.
+        # And one that was met is changed, which must not bring it back.
         changed = index.put(
             ALICE, dict(page[0]["record"], name="changed"), met[0].rpartition("/")[2]
         )
@@ -458,7 +466,38 @@ def test_check_record_follows_the_references(index: Index, node: Node) -> None:
     wrong = check(schemaRef=good.uri)
     assert wrong["valid"] is False
     [problem] = wrong["problems"]
+    assert problem["path"] == "/schemaRef"
     assert "is a dataset, not a schema" in problem["reason"]
+
+
+@pytest.mark.parametrize("family", [CLASSIC, NAMESPACE])
+def test_a_reference_is_reported_where_the_record_has_it(
+    index: Index, node: Node, family: str
+) -> None:
+    image = publish_schema(index)
+    [grey] = index.publish(ALICE, lens("grey", image.uri, image.uri))
+
+    def problems(model: Model) -> list[tuple[str, str]]:
+        record = to_record(model, family)
+        answer = node.call("checkRecord", {"collection": record["$type"], "record": record})
+        return [(problem["path"], problem["reason"]) for problem in answer["problems"]]
+
+    [(path, reason)] = problems(label("set", grey.uri))
+    assert path == ("/datasetUri" if family == CLASSIC else "/dataset")
+    assert reason == f"{grey.uri} is a lens, not a dataset"
+    [(path, _)] = problems(lens("grey", image.uri, grey.uri))
+    assert path == "/targetSchema"
+    [(path, _)] = problems(verification(image.uri, image.cid))
+    assert path == "/lens"
+    nested = Schema(
+        name="Pair",
+        version="1.0.0",
+        fields=(Field("left", ListOf(Nested(grey.uri))),),
+        created_at="2026-01-02T03:04:05Z",
+    )
+    if family == NAMESPACE:
+        [(path, _)] = problems(nested)
+        assert path.startswith("/fields/0/type/")
 
 
 # The node itself
@@ -474,8 +513,8 @@ def test_the_node_says_what_it_is(index: Index, node: Node) -> None:
     assert about["peers"] == []
 
 
-def test_the_did_document_names_the_service(node: Node) -> None:
-    document = node.http.get("/.well-known/did.json").json()
+def test_the_did_document_names_the_service(empty_node: Node) -> None:
+    document = empty_node.http.get("/.well-known/did.json").json()
     assert document["id"] == "did:web:index.example"
     assert document["service"] == [
         {
@@ -486,8 +525,8 @@ def test_the_did_document_names_the_service(node: Node) -> None:
     ]
 
 
-def test_the_first_page_says_where_to_look(node: Node) -> None:
-    about = node.http.get("/").json()
+def test_the_first_page_says_where_to_look(empty_node: Node) -> None:
+    about = empty_node.http.get("/").json()
     assert about["name"] == "atdex"
     assert about["methods"] == sorted(f"/xrpc/{NAMESPACE}.{name}" for name in METHODS)
 
@@ -523,8 +562,8 @@ def test_the_first_page_says_where_to_look(node: Node) -> None:
         ("getRecordStatus", {"uri": f"at://{ALICE}"}),
     ],
 )
-def test_bad_parameters_are_a_bad_request(node: Node, method: str, params: Any) -> None:
-    assert node.refused(method, **params)[:2] == (400, "InvalidRequest")
+def test_bad_parameters_are_a_bad_request(empty_node: Node, method: str, params: Any) -> None:
+    assert empty_node.refused(method, **params)[:2] == (400, "InvalidRequest")
 
 
 def test_a_cursor_is_good_for_its_own_list_only(index: Index, node: Node) -> None:
@@ -548,17 +587,19 @@ def test_a_cursor_is_good_for_its_own_list_only(index: Index, node: Node) -> Non
         assert "cursor" in message
 
 
-def test_methods_that_are_not_served_say_so(node: Node) -> None:
+def test_methods_that_are_not_served_say_so(empty_node: Node) -> None:
     for method in ("getLensPath", "noSuchMethod"):
-        assert node.refused(method)[:2] == (501, "MethodNotImplemented")
-    assert error_of(node.http.get("/nothing"))[0] == 404
-    assert error_of(node.http.post(f"/xrpc/{NAMESPACE}.listDatasets", json={}))[0] == 400
+        assert empty_node.refused(method)[:2] == (501, "MethodNotImplemented")
+    assert error_of(empty_node.http.get("/nothing"))[0] == 404
+    assert error_of(empty_node.http.post(f"/xrpc/{NAMESPACE}.listDatasets", json={}))[0] == 400
 
 
-def test_bad_inputs_of_check_record_are_bad_requests(node: Node) -> None:
+def test_bad_inputs_of_check_record_are_bad_requests(empty_node: Node) -> None:
     path = f"/xrpc/{NAMESPACE}.checkRecord"
     for content in (b"", b"{", b"[]", b'{"collection": "x"}', b"[" * 100_000, b"\xff\xfe"):
-        answer = node.http.post(path, content=content, headers={"content-type": "application/json"})
+        answer = empty_node.http.post(
+            path, content=content, headers={"content-type": "application/json"}
+        )
         assert error_of(answer)[:2] == (400, "InvalidRequest")
     too_large = {"collection": "a.b.c", "record": {"x": "y" * 2_000_001}}
-    assert error_of(node.http.post(path, json=too_large))[:2] == (413, "PayloadTooLarge")
+    assert error_of(empty_node.http.post(path, json=too_large))[:2] == (413, "PayloadTooLarge")

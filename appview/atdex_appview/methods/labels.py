@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from atdex_appview.context import Context
-from atdex_appview.lookup import did_of
+from atdex_appview.lookup import did_of, one_record, served_view
 from atdex_appview.views import dataset_views, label_views
 from atdex_xrpc import Request
-from atdex_xrpc.errors import InvalidRequest, NotFound
+from atdex_xrpc.errors import InvalidRequest, NotFound, shown
 
 NOT_FOUND = "LabelNotFound"
 
@@ -22,18 +22,13 @@ def resolve_label(context: Context, request: Request) -> dict[str, Any]:
     except InvalidRequest as unknown:
         raise NotFound(NOT_FOUND, unknown.message) from None
     record = store.resolve_label(did, name, version)
-    wanted = f"{name!r} at version {version!r}" if version else repr(name)
     if record is None:
+        wanted = f"{shown(name)} at version {shown(version)}" if version else shown(name)
         raise NotFound(NOT_FOUND, f"{did} has no label {wanted} in this index")
-    labels = label_views(store, [record])
-    uri = labels[0]["dataset"] if labels else None
-    dataset = store.records([uri]).get(uri) if uri else None
-    datasets = dataset_views(store, [dataset]) if dataset and dataset.kind == "dataset" else []
-    if not datasets:
-        raise NotFound(NOT_FOUND, f"the label {record.uri} names {uri}, no dataset of this index")
-    return {
-        "uri": datasets[0]["uri"],
-        "cid": datasets[0]["cid"],
-        "label": labels[0],
-        "dataset": datasets[0],
-    }
+    view = served_view(label_views(store, [record]), record, NOT_FOUND)
+    try:
+        dataset = one_record(store, "dataset", view["dataset"], error=NOT_FOUND)
+    except InvalidRequest as unknown:
+        raise NotFound(NOT_FOUND, unknown.message) from None
+    found = served_view(dataset_views(store, [dataset]), dataset, NOT_FOUND)
+    return {"uri": found["uri"], "cid": found["cid"], "label": view, "dataset": found}

@@ -37,7 +37,7 @@ def check_record(context: Context, request: Request) -> dict[str, Any]:
     except UnknownLexicon:
         problem = Problem("", f"no family of this node has the collection {asked['collection']}")
         return {"valid": False, "problems": _problems((problem,))}
-    wrong, unknown = check_references(context.store, checked.model)
+    wrong, unknown = check_references(context.store, checked.model, asked["record"])
     return {
         "valid": not wrong,
         "conformance": checked.conformance,
