@@ -27,6 +27,7 @@ from typing import Any, Protocol
 from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, RejectedFrame, State
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
 from atdex_appview.store.plan import DELETED
+from atdex_appview.store.schema import datetime_micros
 from atdex_appview.writer import Writer
 from atdex_firehose.events import (
     AccountEvent,
@@ -197,7 +198,7 @@ class Ingest:
         if self._knows(event.did):
             gone = (event.did,) if status == DELETED else ()
             notes = Notes(cleared_dids=gone) if gone else NO_NOTES
-            change = StatusChange(event.did, event.active, status)
+            change = StatusChange(event.did, event.active, status, self._said_at(event.time))
             await self._submit(event.did, change, done, notes)
         else:
             await self._note_status(event.did, status, done)
@@ -268,6 +269,11 @@ class Ingest:
             seen_at=self._now(),
         )
         return Notes(rejected=(frame,), counted={"rejected": 1})
+
+    def _said_at(self, time: str) -> int:
+        """In µs since the epoch; a host whose clock is ahead does not bind the future."""
+        said = datetime_micros(time)
+        return self._now() if said is None else min(said, self._now())
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)

@@ -315,6 +315,21 @@ def test_a_deleted_account_is_removed_and_its_old_commits_stay_out(store: DuckDB
     assert names(store) == ["a", "b"]
 
 
+def test_a_replayed_deletion_does_not_take_what_was_written_since(store: DuckDBStore) -> None:
+    replayed: list[Change] = [
+        StatusChange(ALICE, active=False, status="deleted", at=5),
+        StatusChange(ALICE, active=True, status=None, at=6),
+        commit(ALICE, 2, put(ALICE, "b", dataset())),
+    ]
+    store.apply([commit(ALICE, 1, put(ALICE, "a", dataset())), *replayed], now=1)
+    assert names(store) == ["b"]
+    store = reopened(store)
+    for change in replayed:
+        store.apply([change], now=2)
+        assert names(store) == ["b"]
+    store.close()
+
+
 def test_a_deletion_in_the_middle_of_a_batch_takes_what_came_before_it(
     store: DuckDBStore,
 ) -> None:

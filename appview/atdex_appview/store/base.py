@@ -130,11 +130,16 @@ class HandleChange:
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """Hides (`active` false), restores (`active` true) or, with status `deleted`, removes."""
+    """Hides (`active` false), restores (`active` true) or, with status `deleted`, removes.
+
+    `at` is when it was said, in µs since the epoch. A change that is older than the last one
+    of the account is passed over: a replayed deletion does not take what was written since.
+    """
 
     did: str
     active: bool
     status: str | None
+    at: int = 0
 
 
 Change = RepoChange | HandleChange | StatusChange

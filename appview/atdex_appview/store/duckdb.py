@@ -162,7 +162,8 @@ class DuckDBStore(Reads):
     def _take_over(self, outcome: Outcome) -> None:
         self._number = outcome.applied.number
         self._last_seen = outcome.last_seen
-        self._kinds.update(outcome.kinds)
+        if outcome.kinds:
+            self._kinds = self._kinds | outcome.kinds
         self._repos.replace(outcome.repos)
         for uri, place in outcome.places.items():
             if place is None:
@@ -173,7 +174,7 @@ class DuckDBStore(Reads):
     def _load(self) -> None:
         sql = self._writer
         _, self._number, self._last_seen = _facts(sql)
-        self._kinds.update(sql.execute("SELECT collection, kind FROM collections").fetchall())
+        self._kinds = dict(sql.execute("SELECT collection, kind FROM collections").fetchall())
         places = sql.execute("SELECT uri, did, first_seen FROM places").fetchall()
         self._places.update({uri: (did, seen) for uri, did, seen in places})
         held: dict[str, list[int]] = {}
@@ -183,7 +184,7 @@ class DuckDBStore(Reads):
             ).fetchall():
                 held.setdefault(did, list(NOTHING_HELD))[at] = count
         rows = sql.execute(
-            "SELECT did, handle, handle_since, pds, active, status, rev FROM repos"
+            "SELECT did, handle, handle_since, pds, active, status, status_at, rev FROM repos"
             " QUALIFY row_number() OVER (PARTITION BY did ORDER BY change DESC) = 1"
         ).fetchall()
         self._repos = Repos(

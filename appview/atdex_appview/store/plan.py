@@ -129,8 +129,13 @@ class Plan:
 
     def _status_change(self, change: StatusChange) -> None:
         repo = self._repo(change.did)
+        if change.at < repo.status_at:
+            return
         self.repos[change.did] = replace(
-            repo, active=change.active, status=None if change.active else change.status
+            repo,
+            active=change.active,
+            status=None if change.active else change.status,
+            status_at=change.at,
         )
         if not change.active and change.status == DELETED:
             self.purged.add(change.did)

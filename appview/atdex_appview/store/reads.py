@@ -68,7 +68,7 @@ def available() -> Iterator[None]:
 
 
 class Reads:
-    """The reading half of the store. `kinds` maps a collection to its kind."""
+    """The reading half of the store. `_kinds` maps a collection to its kind."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -76,13 +76,15 @@ class Reads:
         self._cursors: list[duckdb.DuckDBPyConnection] = []
         self._closed = False
         self._repos = Repos()
+        # Replaced, never changed: a read sees one state of it throughout.
         self._kinds: dict[str, Kind] = {}
 
     def records(self, uris: Sequence[str]) -> dict[str, StoredRecord]:
         """The visible ones of `uris`, by URI."""
         wanted: dict[Kind, list[str]] = {}
+        kinds = self._kinds
         for uri in dict.fromkeys(uris):
-            kind = kind_of_uri(uri, self._kinds)
+            kind = kind_of_uri(uri, kinds)
             if kind is not None and _storable(uri):
                 wanted.setdefault(kind, []).append(uri)
         found = {}

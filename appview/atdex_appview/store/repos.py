@@ -24,7 +24,8 @@ NOTHING_HELD: Held = (0,) * len(KINDS)
 class Repo:
     """The state of one account. `rev` is None before its first commit.
 
-    `handle_since` is the change number at which the handle was first claimed.
+    `handle_since` is the change number at which the handle was first claimed, `status_at` when
+    the status was said (µs since the epoch).
     """
 
     did: str
@@ -33,6 +34,7 @@ class Repo:
     pds: str | None = None
     active: bool = True
     status: str | None = None
+    status_at: int = 0
     rev: str | None = None
     held: Held = NOTHING_HELD
 

@@ -68,10 +68,10 @@ def bounded(count: int | None) -> int | None:
     return count if count is not None and 0 <= count <= MAX_COUNT else None
 
 
-def created_micros(model: Model) -> int | None:
-    """The record's own time of creation in µs since the epoch; None where it is no time."""
+def datetime_micros(text: str) -> int | None:
+    """An ISO 8601 time in µs since the epoch (UTC where it names no zone); None for none."""
     try:
-        moment = datetime.fromisoformat(model.created_at)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     if moment.tzinfo is None:
@@ -166,6 +166,7 @@ REPO_COLUMNS: tuple[tuple[str, str, pa.DataType], ...] = (
     ("pds", "VARCHAR", pa.string()),
     ("active", "BOOLEAN NOT NULL", pa.bool_()),
     ("status", "VARCHAR", pa.string()),
+    ("status_at", "BIGINT NOT NULL", pa.int64()),
     ("rev", "VARCHAR", pa.string()),
 )
 

@@ -31,7 +31,7 @@ from atdex_appview.store.schema import (
     TYPED,
     arrow_schema,
     bounded,
-    created_micros,
+    datetime_micros,
 )
 from atdex_lexicons.model import KINDS, Dataset, Kind
 
@@ -250,7 +250,7 @@ class Transaction:
             "indexed_at": [self._now] * len(rows),
             "visible": visible,
             "change": [self._number] * len(rows),
-            "created": [created_micros(put.model) for put in puts],
+            "created": [datetime_micros(put.model.created_at) for put in puts],
             "raw": [put.raw for put in puts],
             "json": [put.json for put in puts],
         }
