@@ -25,6 +25,8 @@ PLURALS = {"schema": "schemas", "dataset": "datasets", "lens": "lenses", "label"
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, _interrupt)
+    # Said explicitly, because a shell starts what runs in its background with SIGINT ignored.
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="atdex-demo-") as folder:
             return _run(Path(folder), options.port, check=options.check)
