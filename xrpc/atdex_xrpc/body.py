@@ -15,7 +15,7 @@ MAX_INPUT_SECONDS = 20.0
 """For one body to arrive: 2 MB at 1 Mbit/s. Slower senders would hold connections open."""
 
 
-class Disconnected(Exception):  # noqa: N818 - an event of the connection, not an error
+class Disconnected(Exception):
     """The client left before its body was complete. Nobody is there to answer."""
 
 
