@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SHELLFLAGS := -eu -o pipefail -c
+# A lab behind a proxy that signs with its own authority is common: ask the system whom to trust.
+export UV_SYSTEM_CERTS ?= true
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo .venv/tools/bin/uv)
