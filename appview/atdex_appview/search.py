@@ -146,7 +146,7 @@ class SearchIndex:
         self._schema = index.schema
         self.path = path
         self.fresh = fresh
-        """Whether the index was created by this `open`, and so has nothing of the store."""
+        """Whether the index was created by this `open` and not yet built: it misses everything."""
         self._writer = index.writer(WRITER_BYTES, 1)
         self._write_lock = threading.Lock()
         self._parser = QueryParser()
@@ -203,6 +203,7 @@ class SearchIndex:
             for document in documents:
                 self._add(document)
                 count += 1
+        self.fresh = False
         return count
 
     def count(self) -> int:

@@ -330,6 +330,15 @@ def test_a_replayed_deletion_does_not_take_what_was_written_since(store: DuckDBS
     store.close()
 
 
+def test_a_status_that_is_older_than_the_last_one_is_passed_over(store: DuckDBStore) -> None:
+    store.apply([commit(ALICE, 1, put(ALICE, "a", dataset()))], now=1)
+    store.apply([StatusChange(ALICE, active=False, status="suspended", at=10)], now=2)
+    store.apply([StatusChange(ALICE, active=True, status=None, at=9)], now=3)
+    assert names(store) == []
+    store.apply([StatusChange(ALICE, active=True, status=None, at=10)], now=4)
+    assert names(store) == ["a"], "two changes within one instant both count"
+
+
 def test_a_deletion_in_the_middle_of_a_batch_takes_what_came_before_it(
     store: DuckDBStore,
 ) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,58 +19,12 @@ from atdex_appview.search import SearchIndex
 from atdex_appview.store.base import Change, Delete, Put, RepoChange, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_lexicons.model import Dataset
+from tests.appview.model import Model
 from tests.appview.records import ALICE, BOB, commit, dataset, put, uri
 
 DIDS = (ALICE, BOB)
 WORDS = ("retina", "oct", "speech", "noise")
 RKEYS = ("a", "b", "c", "d")
-
-
-@dataclass
-class Model:
-    """What the store should hold: the plain reading of its documentation."""
-
-    revs: dict[str, str] = field(default_factory=dict)
-    inactive: dict[str, str | None] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)
-    """URIs by first_seen, oldest first, with those whose place is kept."""
-    held: dict[str, Put] = field(default_factory=dict)
-
-    def apply(self, change: Change) -> None:
-        match change:
-            case RepoChange(did=did, rev=rev, changes=ops):
-                if rev <= self.revs.get(did, ""):
-                    return
-                self.revs[did] = rev
-                for op in ops:
-                    self._op(op)
-            case StatusChange(did=did, active=active, status=status):
-                if active:
-                    self.inactive.pop(did, None)
-                else:
-                    self.inactive[did] = status
-                if not active and status == "deleted":
-                    for gone in [u for u in self.order if u.startswith(f"at://{did}/")]:
-                        self.order.remove(gone)
-                        self.held.pop(gone, None)
-
-    def _op(self, op: Put | Delete) -> None:
-        if isinstance(op, Put):
-            if op.uri not in self.order:
-                self.order.append(op.uri)
-            self.held[op.uri] = op
-        else:
-            self.held.pop(op.uri, None)
-            if not op.keep_place and op.uri in self.order:
-                self.order.remove(op.uri)
-
-    def visible(self) -> list[Put]:
-        """Newest first."""
-        return [
-            self.held[uri]
-            for uri in reversed(self.order)
-            if uri in self.held and self.held[uri].did not in self.inactive
-        ]
 
 
 Step = tuple[Literal["put", "delete", "invalid"], int, str, tuple[str, ...]]

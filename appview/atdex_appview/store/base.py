@@ -132,8 +132,9 @@ class HandleChange:
 class StatusChange:
     """Hides (`active` false), restores (`active` true) or, with status `deleted`, removes.
 
-    `at` is when it was said, in µs since the epoch. A change that is older than the last one
-    of the account is passed over: a replayed deletion does not take what was written since.
+    `at` is when it was said, in µs since the epoch; 0 is unknown, and always new. A change that
+    is older than the last one of the account, or that one again, is passed over: a replayed
+    deletion does not take what was written since.
     """
 
     did: str

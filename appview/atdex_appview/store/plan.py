@@ -129,13 +129,14 @@ class Plan:
 
     def _status_change(self, change: StatusChange) -> None:
         repo = self._repo(change.did)
-        if change.at < repo.status_at:
+        status = None if change.active else change.status
+        repeated = change.at == repo.status_at > 0
+        if change.at < repo.status_at or (
+            repeated and (repo.active, repo.status) == (change.active, status)
+        ):
             return
         self.repos[change.did] = replace(
-            repo,
-            active=change.active,
-            status=None if change.active else change.status,
-            status_at=change.at,
+            repo, active=change.active, status=status, status_at=change.at
         )
         if not change.active and change.status == DELETED:
             self.purged.add(change.did)
