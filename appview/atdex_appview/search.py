@@ -70,7 +70,7 @@ from atdex_appview.search_ranks import (
 )
 from atdex_appview.store.base import SearchDocument
 
-INDEX_FORMAT = "1"
+INDEX_FORMAT = "2"
 """Of the fields and analyzers. An index of another format is built anew from the store."""
 
 WRITER_BYTES = 64_000_000
@@ -85,8 +85,9 @@ PINNED_GENERATIONS = 32
 COUNTS_KEPT = 256
 """Totals remembered for each state: a walk asks for the same one on every page."""
 
-SNIPPET_CHARS = {"name": 200, "description": 180}
-"""Characters of a highlight in each field that has one: a line of a list of hits."""
+SNIPPETS = {"name": ("name", 200), "description": ("text", 180)}
+"""Of each stored text: the field that has its words, and the characters of a highlight: a line
+of a list of hits."""
 
 Position = tuple[str, int, int]
 """Where a walk stopped: (generation, rank, `first_seen`)."""
@@ -277,9 +278,9 @@ class SearchIndex:
     ) -> list[Hit]:
         generators = {}
         if marked and page:
-            for name, chars in SNIPPET_CHARS.items():
-                query = ranked.marked(name, searcher)
-                generator = tantivy.SnippetGenerator.create(searcher, query, self._schema, name)
+            for name, (field, chars) in SNIPPETS.items():
+                query = ranked.marked(field, searcher)
+                generator = tantivy.SnippetGenerator.create(searcher, query, self._schema, field)
                 generator.set_max_num_chars(chars)
                 generators[name] = generator
         hits = []
@@ -287,7 +288,11 @@ class SearchIndex:
             document = searcher.doc(found.address)
             highlights = {}
             for name, generator in generators.items():
-                snippet = generator.snippet_from_doc(document)
+                stored = document.get_first(name)
+                text = stored if isinstance(stored, str) else bytes(stored).decode()
+                excerpt = tantivy.Document()
+                excerpt.add_text(SNIPPETS[name][0], text)
+                snippet = generator.snippet_from_doc(excerpt)
                 if snippet.highlighted():
                     highlights[name] = snippet.to_html()
             hits.append(Hit(document.get_first("uri"), found.rank / RANKS[0], highlights))

@@ -1,8 +1,9 @@
 """The fields of the search index, and the queries that put a hit into its rank.
 
-`text` and `head` hold the words of other fields again, without positions: one walk through one
-posting list a word, where a union of three fields takes several. The `exact` fields have the
-words as they are written, for prefixes.
+`text` holds the words of name, description and tags, `head` those of name and tags: one walk
+through one posting list a word, where a union of fields takes several. A gap of positions lies
+between two texts of a field, so that no phrase spans them. The `exact` fields have the words as
+they are written, for prefixes.
 """
 
 from __future__ import annotations
@@ -33,14 +34,13 @@ PREFIX_HIGHLIGHTS = 50
 def index_schema() -> Any:
     fields = tantivy.SchemaBuilder()
     fields.add_text_field("uri", stored=True, tokenizer_name="raw", index_option="basic")
-    # In highlights, phrases and ranks.
     fields.add_text_field("name", stored=True, tokenizer_name=ANALYZER)
-    fields.add_text_field("description", stored=True, tokenizer_name=ANALYZER)
-    fields.add_text_field("tags", tokenizer_name=ANALYZER)
-    fields.add_text_field("head", tokenizer_name=ANALYZER, index_option="basic")
-    fields.add_text_field("text", tokenizer_name=ANALYZER, index_option="basic")
+    for name in ("head", "text"):
+        fields.add_text_field(name, tokenizer_name=ANALYZER)
     for name in ("exact", "name_exact", "head_exact"):
         fields.add_text_field(name, tokenizer_name=EXACT_ANALYZER, index_option="basic")
+    # Kept for highlights; its words are in `text`.
+    fields.add_bytes_field("description", stored=True)
     fields.add_text_field("name_key", tokenizer_name="raw", index_option="basic")
     # Filters, exact; fast, so that facets and other orders need no new format.
     for name in ("tag", "schema", "publisher", "license"):
@@ -57,9 +57,8 @@ def index_document(document: SearchDocument, name_key: str) -> Any:
     made = tantivy.Document()
     made.add_text("uri", document.uri)
     made.add_text("name", name)
-    made.add_text("description", description)
+    made.add_bytes("description", description.encode())
     for tag in tags:
-        made.add_text("tags", tag)
         made.add_text("tag", tag)
     made.add_text("name_exact", name)
     for text in (name, *tags):
@@ -160,42 +159,27 @@ class RankedQuery:
         return ranks
 
     def _anywhere(self, term: Term) -> Query:
-        match term.kind:
-            case "word":
-                return self._term("text", term.words[0])
-            case "prefix":
-                return self._prefix("exact", term.words[0])
-            case "phrase":
-                fields = ("name", "tags", "description")
-                return _any_of([self._phrase(field, term.words) for field in fields])
+        return self._in(term, "text", "exact")
 
     def _in_head(self, term: Term) -> Query:
-        match term.kind:
-            case "word":
-                return self._term("head", term.words[0])
-            case "prefix":
-                return self._prefix("head_exact", term.words[0])
-            case "phrase":
-                return _any_of([self._phrase(field, term.words) for field in ("name", "tags")])
+        return self._in(term, "head", "head_exact")
 
     def _in_name(self, term: Term) -> Query:
+        return self._in(term, "name", "name_exact")
+
+    def _in(self, term: Term, field: str, exact: str) -> Query:
         match term.kind:
             case "word":
-                return self._term("name", term.words[0])
+                return self._term(field, term.words[0])
             case "prefix":
-                return self._prefix("name_exact", term.words[0])
+                # Folding to ASCII turns some letters into punctuation, which a pattern reads.
+                pattern = f"{re.escape(term.words[0])}.*"
+                return Query.regex_query(self._schema, exact, pattern)
             case "phrase":
-                return self._phrase("name", term.words)
+                return Query.phrase_query(self._schema, field, list(term.words))
 
     def _term(self, field: str, word: str) -> Query:
         return Query.term_query(self._schema, field, word)
-
-    def _phrase(self, field: str, words: Sequence[str]) -> Query:
-        return Query.phrase_query(self._schema, field, list(words))
-
-    def _prefix(self, field: str, start: str) -> Query:
-        # Folding to ASCII turns some letters into punctuation, which a pattern would read.
-        return Query.regex_query(self._schema, field, f"{re.escape(start)}.*")
 
 
 def _all_of(queries: Sequence[Query]) -> Query:

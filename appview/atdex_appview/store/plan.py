@@ -86,9 +86,7 @@ class Plan:
         if repo.rev is not None and change.rev <= repo.rev:
             self.stale += 1
             return
-        self.repos[change.did] = replace(
-            self._identified(repo, change.handle, change.pds), rev=change.rev
-        )
+        self.repos[change.did] = self._identified(repo, change.handle, change.pds, change.rev)
         for op in change.changes:
             if isinstance(op, Put):
                 self._put(change, op)
@@ -125,7 +123,7 @@ class Plan:
     def _handle_change(self, change: HandleChange) -> None:
         if change.did in self.repos or change.did in self._known:
             repo = self._repo(change.did)
-            self.repos[change.did] = self._identified(repo, change.handle, change.pds)
+            self.repos[change.did] = self._identified(repo, change.handle, change.pds, repo.rev)
 
     def _status_change(self, change: StatusChange) -> None:
         repo = self._repo(change.did)
@@ -145,7 +143,16 @@ class Plan:
             }
             self.repos[change.did] = replace(self.repos[change.did], held=NOTHING_HELD)
 
-    def _identified(self, repo: Repo, handle: str | None, pds: str | None) -> Repo:
-        if handle == repo.handle:
-            return repo if pds == repo.pds else replace(repo, pds=pds)
-        return replace(repo, handle=handle, handle_since=self._number, pds=pds)
+    def _identified(self, repo: Repo, handle: str | None, pds: str | None, rev: str | None) -> Repo:
+        # Once for every commit: `replace` would take most of the plan's time.
+        return Repo(
+            did=repo.did,
+            handle=handle,
+            handle_since=repo.handle_since if handle == repo.handle else self._number,
+            pds=pds,
+            active=repo.active,
+            status=repo.status,
+            status_at=repo.status_at,
+            rev=rev,
+            held=repo.held,
+        )

@@ -38,6 +38,19 @@ class Repo:
     rev: str | None = None
     held: Held = NOTHING_HELD
 
+    def holding(self, held: Held) -> Repo:
+        return Repo(
+            self.did,
+            self.handle,
+            self.handle_since,
+            self.pds,
+            self.active,
+            self.status,
+            self.status_at,
+            self.rev,
+            held,
+        )
+
 
 class Repos:
     def __init__(self, repos: Iterable[Repo] = ()) -> None:

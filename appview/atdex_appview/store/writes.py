@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import duckdb
@@ -107,7 +106,7 @@ class Transaction:
         existing = self._existing(trust_created)
         held = self._records(existing)
         repos = [
-            replace(repo, held=held[did]) if did in held else repo
+            repo.holding(held[did]) if did in held else repo
             for did, repo in self._plan.changed_repos().items()
         ]
         self._insert_repos(repos)

@@ -1,0 +1,202 @@
+"""The record store and the search index: ingest through the writer, reads and searches after.
+
+Datasets of about 1 KB over a Zipf vocabulary, seeded. `python -m tests.benchmarks.store N` runs
+it alone with N datasets; targets are those for a million.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from atdex_appview.ingest import Ingest
+from atdex_appview.search import SearchIndex
+from atdex_appview.state import State
+from atdex_appview.store.duckdb import DuckDBStore
+from atdex_appview.writer import Writer
+from atdex_firehose.events import CommitEvent, Event, Identity, RecordOp
+from atdex_lexicons import Catalog, Cid
+from atdex_lexicons.datamodel import encode, from_json
+from tests.appview.records import COLLECTIONS, rev, uri
+from tests.support.paths import FIXTURES
+
+Row = tuple[str, float, str, str]
+
+RECORDS = 20_000
+VOCABULARY = 50_000
+PUBLISHERS = 20_000
+REPEATS = 60
+PAGE = 25
+PART = 20_000
+"""Events made at a time: their making is not measured, and all at once would fill the memory."""
+
+
+class Source:
+    """What ingestion reads: commits that were made before the clock runs."""
+
+    def __init__(self, events: list[CommitEvent]) -> None:
+        self._events = events
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        for event in self._events:
+            yield event
+
+    def ack(self, event: Event) -> None:
+        """Nothing follows: there is no cursor to save."""
+
+
+class Publishers:
+    """Commits with one new dataset each, in parts."""
+
+    def __init__(self) -> None:
+        dice = random.Random(1)
+        consonants, vowels = "bcdfghklmnprstvz", "aeiou"
+        self.words = [
+            "".join(dice.choice(consonants) + dice.choice(vowels) for _ in range(2 + n % 3))
+            for n in range(VOCABULARY)
+        ]
+        fixture = FIXTURES / "atdata" / "entry_http.json"
+        self._entry = orjson.loads(fixture.read_bytes())["value"]
+        self._dice = np.random.default_rng(1)
+        weights = 1 / np.arange(1, VOCABULARY + 1)
+        self._weights = weights / weights.sum()
+
+    def part(self, start: int, stop: int) -> list[CommitEvent]:
+        drawn = self._dice.choice(VOCABULARY, size=(stop - start, 65), p=self._weights)
+        return [
+            self._commit(start + at, [self.words[n] for n in row]) for at, row in enumerate(drawn)
+        ]
+
+    def did(self, number: int) -> str:
+        return f"did:plc:{number % PUBLISHERS:024}".replace("0", "a").replace("1", "b")
+
+    def uri(self, number: int) -> str:
+        return uri(self.did(number), "dataset", rev(number + 1))
+
+    def _commit(self, number: int, words: list[str]) -> CommitEvent:
+        value = {
+            **self._entry,
+            "name": " ".join(words[:4]),
+            "tags": sorted(set(words[4:7])),
+            "description": " ".join(words[7:]),
+        }
+        raw = encode(from_json(value))
+        did, key = self.did(number), rev(number + 1)
+        op = RecordOp("create", COLLECTIONS["dataset"], key, str(Cid.of_cbor(raw)), raw)
+        identity = Identity(did, None, None, None)
+        return CommitEvent("bench", number, did, key, "2026-01-01T00:00:00Z", (op,), identity)
+
+
+async def measure(directory: Path, count: int) -> list[Row]:
+    store = DuckDBStore.open(directory / "records.duckdb")
+    search = SearchIndex.open(directory / "search")
+    state = await State.open(directory / "state.sqlite")
+    publishers = Publishers()
+    rows = [await ingest(store, search, state, publishers, count)]
+    rows += reads(store, publishers, count)
+    rows += searches(search, publishers.words)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows.append(("resident memory, highest", memory, "MB", "<= 2500"))
+    await state.close()
+    search.close()
+    store.close()
+    begun = time.perf_counter()
+    DuckDBStore.open(directory / "records.duckdb").close()
+    rows.append(("open the store again", time.perf_counter() - begun, "s", "<= 8"))
+    return rows
+
+
+async def ingest(
+    store: DuckDBStore, search: SearchIndex, state: State, publishers: Publishers, count: int
+) -> Row:
+    catalog = Catalog.bundled()
+    spent = 0.0
+    for start in range(0, count, PART):
+        events = publishers.part(start, min(count, start + PART))
+        writer = Writer(store, search, state)
+        begun = time.perf_counter()
+        writing = asyncio.create_task(writer.run())
+        await Ingest(Source(events), catalog, writer, state).run()
+        await writer.close()
+        await writing
+        spent += time.perf_counter() - begun
+    assert store.counts()["dataset"] == search.count() == count
+    return (f"ingest {count:,} datasets, validated", count / spent, "records/s", ">= 8000")
+
+
+def reads(store: DuckDBStore, publishers: Publishers, count: int) -> list[Row]:
+    dice = random.Random(2)
+    newest = store.list_records("dataset", limit=1)[0].first_seen
+
+    def some(keys: int) -> list[str]:
+        return [publishers.uri(dice.randrange(count)) for _ in range(keys)]
+
+    def page() -> object:
+        return store.list_records("dataset", limit=PAGE, after=(newest - dice.randrange(count), ""))
+
+    def of_publisher() -> object:
+        did = publishers.did(dice.randrange(count))
+        return store.list_records("dataset", limit=PAGE, publisher=did)
+
+    return [
+        timed("one record by URI", lambda: store.records(some(1)), ""),
+        timed("25 records by URI", lambda: store.records(some(PAGE)), ""),
+        timed("newest page of 25", lambda: store.list_records("dataset", limit=PAGE), ""),
+        timed("page of 25 at any depth", page, ""),
+        timed("newest page of one publisher", of_publisher, ""),
+        timed("labels of 25 datasets", lambda: store.labels_of(some(PAGE)), ""),
+        timed("counts", store.counts, ""),
+    ]
+
+
+def searches(search: SearchIndex, words: list[str]) -> list[Row]:
+    common, usual, rare = words[0], words[30], words[20_000]
+    deep = search.search(common, limit=5_000).next
+
+    def of(q: str, **more: object) -> Callable[[], object]:
+        return lambda: search.search(q, limit=PAGE, **more)  # type: ignore[arg-type]  # filters
+
+    asked = {
+        "the commonest word": of(common),
+        "a usual word": of(usual),
+        "a rare word": of(rare),
+        "two common words": of(f"{words[0]} {words[1]}"),
+        "a common and a rare word": of(f"{common} {rare}"),
+        "a phrase": of(f'"{usual} {common}"'),
+        "a prefix": of(f"{usual[:5]}*"),
+        "a word and a tag": of(usual, tags=[common]),
+        "no word": of(""),
+        "the commonest word, page 201": of(common, after=deep),
+    }
+    return [timed(f"search, {name}", ask, "p50 <= 6, p99 <= 30") for name, ask in asked.items()]
+
+
+def timed(name: str, ask: Callable[[], object], target: str) -> Row:
+    ask()
+    took = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        ask()
+        took.append((time.perf_counter() - begun) * 1000)
+    return (f"{name} (max {max(took):.1f})", statistics.median(took), "ms p50", target)
+
+
+def run(count: int = RECORDS) -> list[Row]:
+    """The table: name, figure, unit, target."""
+    with tempfile.TemporaryDirectory() as directory:
+        return asyncio.run(measure(Path(directory), count))
+
+
+if __name__ == "__main__":
+    for name, figure, unit, target in run(int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS):
+        print(f"{name:<58} {figure:>12,.2f} {unit:<12} {target}")
