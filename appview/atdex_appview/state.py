@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,6 +79,34 @@ CREATE TABLE IF NOT EXISTS appview_waiting (
 """
 
 _QUARANTINE_COLUMNS = "uri, did, cid, rev, problems, raw, size, seen_at"
+
+_PUT_QUARANTINED = f"""
+INSERT INTO appview_quarantine ({_QUARANTINE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (uri) DO UPDATE SET cid = excluded.cid, rev = excluded.rev,
+    problems = excluded.problems, raw = excluded.raw, size = excluded.size,
+    seen_at = excluded.seen_at WHERE excluded.rev >= rev
+"""
+_PUT_REJECTED = """
+INSERT OR REPLACE INTO appview_rejected (source, seq, did, rev, error, reason, frame, seen_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_PUT_WAITING = """
+INSERT INTO appview_waiting (did, status) VALUES (?, ?)
+    ON CONFLICT (did) DO UPDATE SET status = excluded.status
+"""
+_COUNT = """
+INSERT INTO appview_counters VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = value + excluded.value
+"""
+_SET_SEARCH_CHANGE = "INSERT OR REPLACE INTO appview_meta VALUES ('search_change', ?)"
+
+# The bounds count insertions, not rows: what is older than so many later ones goes, which needs
+# no count and never keeps more.
+_BOUND_ACCOUNT = """
+DELETE FROM appview_quarantine WHERE did = ? AND id <= (SELECT id FROM appview_quarantine
+    WHERE did = ? ORDER BY id DESC LIMIT 1 OFFSET ?)
+"""
+_BOUND = "DELETE FROM appview_{0} WHERE id <= (SELECT max(id) FROM appview_{0}) - ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +188,14 @@ class State:
         return state
 
     async def save(self, batch: Iterable[Notes]) -> None:
-        """Writes the notes in their order, in one transaction."""
+        """Writes what the notes come to in their order, in one transaction."""
+        folded = _Folded(batch)
         async with self._saving:
             with self._available():
                 await self._database.execute("BEGIN IMMEDIATE")
                 try:
-                    dids: set[str] = set()
-                    for notes in batch:
-                        await self._write(notes)
-                        dids.update(record.did for record in notes.quarantined)
-                    await self._bound(dids)
+                    for statement, rows in folded.statements():
+                        await self._database.executemany(statement, rows)
                     await self._database.execute("COMMIT")
                 except BaseException:
                     await self._database.execute("ROLLBACK")
@@ -242,69 +269,6 @@ class State:
         if rows[0][0] != FORMAT_VERSION:
             raise StoreFormatUnknown(self.path, str(rows[0][0]), str(FORMAT_VERSION))
 
-    async def _write(self, notes: Notes) -> None:
-        execute = self._database.execute
-        many = self._database.executemany
-        if notes.quarantined:
-            await many(
-                "INSERT INTO appview_quarantine"
-                f" ({_QUARANTINE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (uri) DO UPDATE SET cid = excluded.cid, rev = excluded.rev,"
-                " problems = excluded.problems, raw = excluded.raw, size = excluded.size,"
-                " seen_at = excluded.seen_at WHERE excluded.rev >= rev",
-                [_quarantine_row(record) for record in notes.quarantined],
-            )
-        if notes.cleared:
-            await many("DELETE FROM appview_quarantine WHERE uri = ? AND rev <= ?", notes.cleared)
-        for did in notes.cleared_dids:
-            await execute("DELETE FROM appview_quarantine WHERE did = ?", (did,))
-        if notes.rejected:
-            await many(
-                "INSERT OR REPLACE INTO appview_rejected"
-                " (source, seq, did, rev, error, reason, frame, seen_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [_rejected_row(rejected) for rejected in notes.rejected],
-            )
-        gone = [(did,) for did, status in notes.waiting.items() if status is None]
-        if gone:
-            await many("DELETE FROM appview_waiting WHERE did = ?", gone)
-        if len(gone) < len(notes.waiting):
-            await many(
-                "INSERT INTO appview_waiting (did, status) VALUES (?, ?)"
-                " ON CONFLICT (did) DO UPDATE SET status = excluded.status",
-                [(did, status) for did, status in notes.waiting.items() if status is not None],
-            )
-        if notes.counted:
-            await many(
-                "INSERT INTO appview_counters VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-                list(notes.counted.items()),
-            )
-        if notes.search_change is not None:
-            await execute(
-                "INSERT OR REPLACE INTO appview_meta VALUES ('search_change', ?)",
-                (notes.search_change,),
-            )
-
-    async def _bound(self, dids: Iterable[str]) -> None:
-        """Lets the oldest rows go. Each bound counts insertions, not rows: what is older than
-        so many later ones goes, which needs no count and never keeps more."""
-        execute = self._database.execute
-        for did in dids:
-            await execute(
-                "DELETE FROM appview_quarantine WHERE did = ? AND id <= (SELECT id FROM"
-                " appview_quarantine WHERE did = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
-                (did, did, QUARANTINED_PER_ACCOUNT),
-            )
-        for table, bound in (
-            ("appview_quarantine", QUARANTINED_IN_ALL),
-            ("appview_rejected", REJECTED_IN_ALL),
-            ("appview_waiting", WAITING_IN_ALL),
-        ):
-            await execute(
-                f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?", (bound,)
-            )
-
     async def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
         with self._available():
             return list(await self._database.execute_fetchall(query, parameters))
@@ -316,6 +280,65 @@ class State:
             yield
         except (sqlite3.DatabaseError, ValueError) as failure:
             raise StateUnavailable(self.path, str(failure)) from failure
+
+
+class _Folded:
+    """Notes in a row as few statements, because each is a trip to SQLite's thread and back."""
+
+    def __init__(self, batch: Iterable[Notes]) -> None:
+        self.quarantined: dict[str, QuarantinedRecord] = {}
+        self.cleared: dict[str, str] = {}
+        self.cleared_dids: dict[str, None] = {}
+        self.rejected: list[RejectedFrame] = []
+        self.waiting: dict[str, str | None] = {}
+        self.counted: Counter[str] = Counter()
+        self.search_change: int | None = None
+        for notes in batch:
+            self._add(notes)
+
+    def _add(self, notes: Notes) -> None:
+        for did in notes.cleared_dids:
+            self.cleared_dids[did] = None
+            for uri in [u for u, record in self.quarantined.items() if record.did == did]:
+                del self.quarantined[uri]
+        for record in notes.quarantined:
+            before = self.quarantined.get(record.uri)
+            if before is None or before.rev <= record.rev:
+                self.quarantined[record.uri] = record
+        for uri, rev in notes.cleared:
+            self.cleared[uri] = max(rev, self.cleared.get(uri, ""))
+            before = self.quarantined.get(uri)
+            if before is not None and before.rev <= rev:
+                del self.quarantined[uri]
+        self.rejected += notes.rejected
+        self.waiting.update(notes.waiting)
+        self.counted.update(notes.counted)
+        if notes.search_change is not None:
+            self.search_change = notes.search_change
+
+    def statements(self) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+        """What clears comes first: what was set aside after it is among `quarantined` alone."""
+        gone = [(did,) for did, status in self.waiting.items() if status is None]
+        waiting = [(did, status) for did, status in self.waiting.items() if status is not None]
+        dids = {record.did for record in self.quarantined.values()}
+        every: list[tuple[str, Iterable[tuple[object, ...]]]] = [
+            ("DELETE FROM appview_quarantine WHERE did = ?", ((did,) for did in self.cleared_dids)),
+            ("DELETE FROM appview_quarantine WHERE uri = ? AND rev <= ?", self.cleared.items()),
+            (_PUT_QUARANTINED, map(_quarantine_row, self.quarantined.values())),
+            (_BOUND_ACCOUNT, ((did, did, QUARANTINED_PER_ACCOUNT) for did in dids)),
+            (_BOUND.format("quarantine"), [(QUARANTINED_IN_ALL,)] if dids else []),
+            (_PUT_REJECTED, map(_rejected_row, self.rejected)),
+            (_BOUND.format("rejected"), [(REJECTED_IN_ALL,)] if self.rejected else []),
+            ("DELETE FROM appview_waiting WHERE did = ?", gone),
+            (_PUT_WAITING, waiting),
+            (_BOUND.format("waiting"), [(WAITING_IN_ALL,)] if waiting else []),
+            (_COUNT, self.counted.items()),
+        ]
+        if self.search_change is not None:
+            every.append((_SET_SEARCH_CHANGE, [(self.search_change,)]))
+        for statement, rows in every:
+            if found := list(rows):
+                yield statement, found
 
 
 def _quarantine_row(record: QuarantinedRecord) -> tuple[object, ...]:
