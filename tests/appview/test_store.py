@@ -585,6 +585,54 @@ def test_schema_summaries_name_what_a_view_shows(store: DuckDBStore) -> None:
     assert (summary.cid, summary.name, summary.version) == (stored.cid, "Image", "1.2.0")
 
 
+def test_what_has_an_index_is_read_by_it(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in range(4):
+        numbers = range(part * 1000, (part + 1) * 1000)
+        changes: list[Change] = [
+            commit(
+                f"did:plc:p{n}",
+                1,
+                put(f"did:plc:p{n}", "a", dataset()),
+                put(f"did:plc:p{n}", "s", schema()),
+                put(f"did:plc:p{n}", "l", lens(f"{SCHEMA}{n}", f"{OTHER_SCHEMA}{n}")),
+                put(f"did:plc:p{n}", "x", label(uri(f"did:plc:p{n}", "dataset", "a"))),
+                put(f"did:plc:p{n}", "v", verification(uri(f"did:plc:p{n}", "lens", "l"))),
+            )
+            for n in numbers
+        ]
+        store.apply(changes, now=part)
+    asked: list[tuple[str, list[object]]] = []
+    read = store._all
+
+    def noted(query: str, parameters: list[object]) -> list[object]:
+        asked.append((query, parameters))
+        return read(query, parameters)
+
+    monkeypatch.setattr(store, "_all", noted)
+    did = "did:plc:p77"
+    at, of = uri(did, "dataset", "a"), uri(did, "lens", "l")
+    assert len(store.records([at, of, uri("did:plc:p78", "dataset", "a")])) == 3
+    assert len(store.list_records("dataset", publisher=did, tag=None, limit=9)) == 1
+    assert len(store.list_records("dataset", publisher=did, schema=SCHEMA, limit=9)) == 1
+    assert len(store.list_records("lens", source=f"{SCHEMA}77", limit=9)) == 1
+    assert (
+        len(store.list_records("lens", target=f"{OTHER_SCHEMA}77", limit=9, after=(10**9, ""))) == 1
+    )
+    assert len(store.list_records("label", dataset=at, limit=9)) == 1
+    assert store.resolve_label(did, "stable", None) is not None
+    assert store.dataset_named(did, "a dataset") is not None
+    assert len(store.schema_summaries([uri(did, "schema", "s")])) == 1
+    assert len(store.labels_of([at])) == len(store.verifications_of([of])) == 1
+    assert len(store.search_documents([at])) == 1
+    assert len(asked) >= 14
+    for query, parameters in asked:
+        plan = str(store._cursor().execute(f"EXPLAIN ANALYZE {query}", parameters).fetchall())
+        assert "Index Scan" in plan, query
+        assert "Sequential Scan" not in plan, query
+
+
 # What the search index is told
 
 

@@ -1,4 +1,9 @@
-"""What the store answers. Every read is one statement or one look into `Repos`.
+"""What the store answers. Every read is one statement or one look into `Repos`, but for
+listings by an indexed column, which look up their keys first.
+
+DuckDB uses an index only where it is asked for by that column and nothing else: `uri IN (…) AND
+visible` reads the whole table, 266 ms against 3 ms for 25 of a million. So what has an index is
+asked for alone, and the rest is sifted afterwards.
 
 Each reading thread has a cursor (a DuckDB connection) of its own: connections are not shared
 between threads. Text that DuckDB cannot take as a parameter, or that no stored text can equal
@@ -28,13 +33,12 @@ from atdex_appview.store.base import (
     VerificationSummary,
 )
 from atdex_appview.store.repos import Repos
-from atdex_appview.store.schema import FILTERS
+from atdex_appview.store.schema import FILTERS, INDEXED
 from atdex_appview.store.versions import semver_key
 from atdex_appview.store.writes import (
     SEARCH_COLUMNS,
     kind_of_uri,
     search_document,
-    search_documents,
 )
 from atdex_lexicons.model import Kind
 
@@ -89,9 +93,10 @@ class Reads:
                 wanted.setdefault(kind, []).append(uri)
         found = {}
         for kind, keys in wanted.items():
-            query = f"SELECT {RECORD_COLUMNS} FROM {kind} WHERE uri IN ({_marks(keys)}) AND visible"
-            for row in self._all(query, keys):
-                found[row[0]] = _record(kind, row)
+            query = f"SELECT {RECORD_COLUMNS}, visible FROM {kind} WHERE uri IN ({_marks(keys)})"
+            for *row, visible in self._all(query, keys):
+                if visible:
+                    found[row[0]] = _record(kind, row)
         return found
 
     def list_records(
@@ -118,37 +123,49 @@ class Reads:
             "target": target,
             "dataset": dataset,
         }
-        conditions, parameters = ["visible"], []
-        for filter_name, value in given.items():
-            if value is None:
-                continue
-            if filter_name not in FILTERS[kind]:
-                raise ValueError(f"a listing of kind {kind} has no filter {filter_name}")
-            conditions.append(FILTERS[kind][filter_name])
-            parameters.append(value)
-        if not all(map(_storable, parameters)):
+        filters = {column: value for column, value in given.items() if value is not None}
+        for unfit in filters.keys() - FILTERS[kind].keys():
+            raise ValueError(f"a listing of kind {kind} has no filter {unfit}")
+        if not all(map(_storable, filters.values())):
             return []
-        if after is not None:
+        return self._page(kind, filters, limit, None if after is None else after[0])
+
+    def _page(
+        self, kind: Kind, filters: Mapping[str, str], limit: int, before: int | None
+    ) -> list[StoredRecord]:
+        conditions = ["visible"] + [FILTERS[kind][name].condition for name in filters]
+        parameters: list[object] = list(filters.values())
+        if before is not None:
             conditions.append("first_seen < ?")
-        query = (
-            f"SELECT {RECORD_COLUMNS} FROM {kind} WHERE {' AND '.join(conditions)}"
-            " ORDER BY first_seen DESC LIMIT ?"
-        )
-        position = [] if after is None else [after[0]]
-        return [_record(kind, row) for row in self._all(query, [*parameters, *position, limit])]
+            parameters.append(before)
+        sifted = f"WHERE {' AND '.join(conditions)} ORDER BY first_seen DESC LIMIT ?"
+        parameters.append(limit)
+        columns = {FILTERS[kind][name].column: value for name, value in filters.items()}
+        indexed = next((column for column in INDEXED[kind] if column in columns), None)
+        if indexed is not None:
+            needed = dict.fromkeys(["uri", "first_seen", "visible", *columns])
+            query = (
+                f"WITH few AS MATERIALIZED (SELECT {', '.join(needed)} FROM {kind}"
+                f" WHERE {indexed} = ?) SELECT uri FROM few {sifted}"
+            )
+            keys = [uri for (uri,) in self._all(query, [columns[indexed], *parameters])]
+            records = self.records(keys)
+            if len(records) == len(keys):
+                return [records[key] for key in keys]
+            # A record left in between: one statement sees one state.
+        query = f"SELECT {RECORD_COLUMNS} FROM {kind} {sifted}"
+        return [_record(kind, row) for row in self._all(query, parameters)]
 
     def resolve_label(self, did: str, name: str, version: str | None) -> StoredRecord | None:
-        query = (
-            "SELECT uri, version, created, first_seen FROM label"
-            " WHERE did = ? AND name = ? AND visible"
-        )
-        parameters = [did, name]
-        if version is not None:
-            query += " AND version = ?"
-            parameters.append(version)
-        if not all(map(_storable, parameters)):
+        if not (_storable(did) and _storable(name)):
             return None
-        rows = self._all(query, parameters)
+        query = (
+            "WITH few AS MATERIALIZED (SELECT uri, version, created, first_seen, name, visible"
+            " FROM label WHERE did = ?)"
+            " SELECT uri, version, created, first_seen FROM few WHERE name = ? AND visible"
+        )
+        rows = self._all(query, [did, name])
+        rows = [row for row in rows if version is None or version == row[1]]
         if not rows:
             return None
         best = max(rows, key=lambda row: (semver_key(row[1]), row[2] or 0, row[3]))
@@ -159,17 +176,18 @@ class Reads:
         return found[0] if found else None
 
     def schema_summaries(self, uris: Sequence[str]) -> dict[str, SchemaSummary]:
-        query = "SELECT uri, cid, name, version FROM schema WHERE uri IN ({}) AND visible"
-        return {row[0]: SchemaSummary(*row) for row in self._by_keys(query, uris)}
+        query = "SELECT visible, uri, cid, name, version FROM schema WHERE uri IN ({})"
+        rows = self._by_keys(query, uris)
+        return {row[1]: SchemaSummary(*row[1:]) for row in rows if row[0]}
 
     def labels_of(self, dataset_uris: Sequence[str]) -> dict[str, list[LabelSummary]]:
         query = (
-            "SELECT dataset_uri, did, uri, name, version, created, first_seen FROM label"
-            " WHERE dataset_uri IN ({}) AND visible"
+            "SELECT dataset_uri, did, uri, name, version, created, first_seen, visible"
+            " FROM label WHERE dataset_uri IN ({})"
         )
         rows: dict[str, list[Any]] = {}
         for row in self._by_keys(query, dataset_uris):
-            if row[0].startswith(f"at://{row[1]}/"):
+            if row[7] and row[0].startswith(f"at://{row[1]}/"):
                 rows.setdefault(row[0], []).append(row)
         labels = {}
         for uri, found in rows.items():
@@ -179,8 +197,9 @@ class Reads:
 
     def verifications_of(self, lens_uris: Sequence[str]) -> dict[str, list[VerificationSummary]]:
         query = (
-            "SELECT lens_uri, uri, did, method, lens_cid FROM verification"
-            " WHERE lens_uri IN ({}) AND visible"
+            "WITH few AS MATERIALIZED (SELECT lens_uri, uri, did, method, lens_cid, first_seen,"
+            " visible FROM verification WHERE lens_uri IN ({}))"
+            " SELECT lens_uri, uri, did, method, lens_cid FROM few WHERE visible"
             " QUALIFY row_number() OVER (PARTITION BY lens_uri ORDER BY first_seen DESC)"
             f" <= {MAX_ATTACHED} ORDER BY first_seen DESC"
         )
@@ -203,11 +222,8 @@ class Reads:
         return self._repos.counts()
 
     def search_documents(self, uris: Sequence[str]) -> list[SearchDocument]:
-        keys = [uri for uri in uris if _storable(uri)]
-        if not keys:
-            return []
-        with available():
-            return search_documents(self._cursor(), f"uri IN ({_marks(keys)}) AND visible", keys)
+        query = f"SELECT visible, {SEARCH_COLUMNS} FROM dataset WHERE uri IN ({{}})"
+        return [search_document(row[1:]) for row in self._by_keys(query, uris) if row[0]]
 
     def all_search_documents(self) -> Iterator[SearchDocument]:
         """On a connection of its own, so that other reads of the thread do not end it."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -137,24 +137,41 @@ INDEXED: dict[Kind, tuple[str, ...]] = {
     "label": ("did", "dataset_uri"),
     "verification": ("did", "lens_uri"),
 }
-"""Columns whose values pick few rows each: an index reads those, where a scan reads all."""
+"""Columns whose values pick few rows each: an index reads those, where a scan reads all. How
+they must be asked for: see `reads`."""
 
-FILTERS: dict[Kind, dict[str, str]] = {
+
+class Filter(NamedTuple):
+    column: str
+    condition: str
+
+
+def _equal(column: str) -> Filter:
+    return Filter(column, f"{column} = ?")
+
+
+_TAG = Filter("tags", "list_contains(tags, ?)")
+
+FILTERS: dict[Kind, dict[str, Filter]] = {
     "dataset": {
-        "publisher": "did = ?",
-        "schema": "schema_uri = ?",
-        "tag": "list_contains(tags, ?)",
-        "name": "name = ?",
+        "publisher": _equal("did"),
+        "schema": _equal("schema_uri"),
+        "tag": _TAG,
+        "name": _equal("name"),
     },
-    "schema": {"publisher": "did = ?", "tag": "list_contains(tags, ?)", "name": "name = ?"},
+    "schema": {"publisher": _equal("did"), "tag": _TAG, "name": _equal("name")},
     "lens": {
-        "publisher": "did = ?",
-        "name": "name = ?",
-        "source": "source = ?",
-        "target": "target = ?",
+        "publisher": _equal("did"),
+        "name": _equal("name"),
+        "source": _equal("source"),
+        "target": _equal("target"),
     },
-    "label": {"publisher": "did = ?", "name": "name = ?", "dataset": "dataset_uri = ?"},
-    "verification": {"publisher": "did = ?"},
+    "label": {
+        "publisher": _equal("did"),
+        "name": _equal("name"),
+        "dataset": _equal("dataset_uri"),
+    },
+    "verification": {"publisher": _equal("did")},
 }
 """What a listing of each kind can be narrowed by."""
 
