@@ -12,14 +12,16 @@ Action = Literal["create", "update", "delete"]
 class Identity:
     """What a DID document says about an account, at the time it was resolved.
 
-    `handle` is what the document claims (`alsoKnownAs`); it has not been checked
-    the other way round. `signing_key` is the did:key of `#atproto`.
+    `claimed` is the handle that the document claims (`alsoKnownAs`). `handle` is what came of
+    checking it the other way round: the claimed one, `handle.invalid`, or None while there is no
+    claim or no check has been made. `signing_key` is the did:key of `#atproto`.
     """
 
     did: str
     handle: str | None
     pds: str | None
     signing_key: str | None
+    claimed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,18 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class CommitEvent(Event):
-    """A verified commit with at least one op in a wanted collection.
+    """What became of records in wanted collections.
 
-    `ops` are only those in wanted collections, in the commit's order.
-    All of them share `rev`: a consumer applies all of them or none.
+    `live`: a commit of the stream with at least one wanted op; `ops` are the wanted ones in the
+    commit's order. All of them share `rev`: a consumer applies all of them or none, and only
+    where `rev` is newer than the last one applied.
+
+    Not `live`: a part of what a repo, fetched whole at `rev`, holds otherwise than was delivered
+    before. Several parts may share one `rev`, in any number; each op says what the record is at
+    that rev, so a consumer applies a part where `rev` is not older than the last one applied.
+    `source` is the host that it was fetched from.
+
+    `verified` is False for what came through a source without signatures (Jetstream).
     """
 
     rev: str
@@ -59,6 +69,7 @@ class CommitEvent(Event):
     ops: tuple[RecordOp, ...]
     identity: Identity
     live: bool = True
+    verified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
