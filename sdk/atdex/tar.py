@@ -171,10 +171,10 @@ def _number(header: bytes, start: int, stop: int, shard: str, at: int) -> int:
             raise BadShard(shard, at, "a negative number in a header")
         return int.from_bytes(bytes([header[start] & 0x3F]) + header[start + 1 : stop], "big")
     text = header[start:stop].strip(b"\0 ")
-    try:
-        return int(text or b"0", 8)
-    except ValueError:
-        raise BadShard(shard, at, "this is no tar header") from None
+    # Digits alone: int() would take a sign too, and a negative size leads the walk backwards.
+    if text.strip(b"01234567"):
+        raise BadShard(shard, at, "this is no tar header")
+    return int(text or b"0", 8)
 
 
 def _decimal(text: bytes, shard: str, at: int) -> int:

@@ -106,6 +106,14 @@ def test_sizes_in_base_256_are_read() -> None:
         found(resummed(header) + END)
 
 
+@pytest.mark.parametrize("size", [b"-0000002000", b"-1", b"+1", b"0o1", b"0_1", b"1 1", b"9"])
+def test_a_size_that_is_no_octal_number_is_an_error_and_never_leads_backwards(size: bytes) -> None:
+    header = bytearray(special(tarfile.REGTYPE, b"", name=b"b.msgpack"))
+    header[124:136] = size.ljust(12, b"\0")
+    with pytest.raises(BadShard, match="no tar header"):
+        found(special(tarfile.REGTYPE, b"x", name=b"a.msgpack") + resummed(header) + END)
+
+
 def resummed(header: bytearray) -> bytes:
     header[148:156] = b" " * 8
     header[148:156] = f"{sum(header[:BLOCK]):06o}\0 ".encode()
