@@ -125,6 +125,23 @@ def test_metadata_is_bounded_in_either_form() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "path"),
+    [
+        ({"a": "\ud800"}, "/metadata/a"),
+        ({"\ud800": 1}, "/metadata/\\ud800"),
+        ({5: 1}, "/metadata"),
+        ({"a": {"$link": "x"}}, "/metadata/a/$link"),
+        ({"a": {"$type": "blob"}}, "/metadata/a/mimeType"),
+        ({"$link": "bafyreidfayvfuwqa7qlnopdjiqrxzs6blmoeu4rujcjtnci5beludirz2a"}, "/metadata"),
+    ],
+)
+def test_plain_metadata_that_no_repo_could_hold_is_an_error_of_the_record(
+    metadata: Any, path: str
+) -> None:
+    assert problems_of("science.alt.dataset.entry", entry(metadata=metadata)) == [path]
+
+
 def test_fractions_in_plain_metadata_are_refused_as_a_repo_would() -> None:
     assert problems_of("science.alt.dataset.entry", entry(metadata={"mean": [0.5]})) == [
         "/metadata/mean/0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atdex_lexicons.checks import under, unknown
 from atdex_lexicons.errors import NotRepresentable, Problem
 from atdex_lexicons.model import (
     BlobShard,
@@ -228,6 +229,12 @@ def _read_dataset(record: Mapping[str, Any], problems: list[Problem]) -> Dataset
 
 
 def _read_metadata(value: Any, problems: list[Problem]) -> dict[str, Any]:
+    if value is not None and not is_bytes(value):
+        # `plain-metadata` hid it from the lexicon, so nobody has asked yet whether it is data.
+        wrong = unknown(value, 0)
+        if wrong is not None:
+            problems += under("metadata", wrong)
+            return {}
     metadata = read_metadata(value, problems)
     if is_bytes(value) or problems:
         return metadata
