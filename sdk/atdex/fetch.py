@@ -34,7 +34,8 @@ MAX_SHARD_BYTES: Final = 16 * 1024**3
 keeps one record from filling a disk."""
 
 PROGRESS_BYTES: Final = 1024 * 1024
-"""Bytes that make a broken attempt worth another: less, and a server could break off for ever."""
+"""Bytes beyond the furthest point so far that make a broken attempt worth another: with less, a
+server could break off for ever."""
 
 CHUNK_BYTES: Final = 1024 * 1024
 """Bytes read at once when a partial file is hashed again."""
@@ -63,7 +64,7 @@ class Progress(NamedTuple):
 class Retry:
     """How often, and how long between: doubling from `first_wait` to `max_wait` seconds.
 
-    An attempt that brought PROGRESS_BYTES is not counted as failed. `sleep` is what waits.
+    An attempt that came PROGRESS_BYTES further than any before is not counted as failed. `sleep` is what waits.
     """
 
     attempts: int = 5
@@ -171,14 +172,15 @@ class Fetcher:
 
     def _run(self, download: _Download) -> Expected:
         """Attempts until one reaches the end. Raises FetchFailed when they are used up."""
-        failures = 0
+        failures, furthest = 0, download.partial.size()
         while True:
-            before = download.partial.size()
             try:
                 return self._attempt(download)
             except _TryAgain as failure:
-                gained = download.partial.size() - before
-                failures = 0 if gained >= PROGRESS_BYTES else failures + 1
+                # Only new ground counts: a server that takes back what it gave gains nothing.
+                reached = download.partial.size()
+                failures = 0 if reached >= furthest + PROGRESS_BYTES else failures + 1
+                furthest = max(furthest, reached)
                 if failures >= self._retry.attempts:
                     reason = f"{failure.reason} (after {failures} attempts)"
                     raise FetchFailed(download.url, reason, failure.status) from failure

@@ -19,7 +19,7 @@ from atdex.errors import (
     UnsafeShard,
     Unsupported,
 )
-from atdex.fetch import Fetcher, Progress, Retry
+from atdex.fetch import PROGRESS_BYTES, Fetcher, Progress, Retry
 from atdex_lexicons.model import Checksum
 from tests.sdk.scripted import Answer, Exchange, scripted
 
@@ -191,6 +191,22 @@ def test_a_server_that_gives_a_few_bytes_at_a_time_for_ever_is_given_up(fetcher:
     with scripted(drip) as server, pytest.raises(FetchFailed):
         fetcher.fetch(server.url, WANTED)
     assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("code", [200, 206, 416])
+def test_a_server_that_takes_back_what_it_gave_is_given_up(fetcher: Fetcher, code: int) -> None:
+    half = bytes(PROGRESS_BYTES + 1)
+
+    def gives(exchange: Exchange) -> None:
+        exchange.cut_off(200, half * 4, len(half), ETag='"v1"')
+
+    def takes_back(exchange: Exchange) -> None:
+        exchange.cut_off(code, half, 1, ETag='"v2"', Content_Range="bytes 7-9/10")
+
+    answers = [gives, takes_back] * 20
+    with scripted(*answers) as server, pytest.raises(FetchFailed, match="after 5 attempts"):
+        fetcher.fetch(server.url, WANTED)
+    assert len(server.requests) <= 6
 
 
 def test_a_refusal_is_not_tried_again(fetcher: Fetcher) -> None:
