@@ -20,10 +20,11 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
+from atdex_appview.reading import read_record
 from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, RejectedFrame, State
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
 from atdex_appview.store.plan import DELETED
@@ -39,14 +40,10 @@ from atdex_firehose.events import (
     SyncEvent,
 )
 from atdex_lexicons import Catalog, InvalidRecord
-from atdex_lexicons.datamodel import decode, json_bytes
-from atdex_lexicons.errors import InvalidData, Problem, step_path
-from atdex_lexicons.families import check_record, kind_of
+from atdex_lexicons.errors import InvalidData, Problem
+from atdex_lexicons.families import kind_of
 
 log = logging.getLogger(__name__)
-
-MAX_RECORD_BYTES = 1_000_000
-"""Bytes of one record, as the Sync specification bounds it; checked again where it is read."""
 
 TURN_SECONDS = 0.005
 """Seconds of work after which requests get a turn: a source that always has an event ready would
@@ -161,24 +158,20 @@ class Ingest:
     def _read(self, event: CommitEvent, op: RecordOp, uri: str) -> Put | QuarantinedRecord:
         raw = op.raw or b""
         try:
-            value = _decode(raw)
-            checked = check_record(self._catalog, op.collection, op.rkey, value)
-            json = json_bytes(value)
-            problems = tuple(_nuls(value)) if rb"\u0000" in json else ()
-            if not problems:
-                return Put(
-                    uri=uri,
-                    did=event.did,
-                    collection=op.collection,
-                    rkey=op.rkey,
-                    cid=op.cid or "",
-                    kind=checked.kind,
-                    conformance=checked.conformance,
-                    raw=raw,
-                    json=json,
-                    model=checked.model,
-                    created=op.action == "create",
-                )
+            reading = read_record(self._catalog, op.collection, op.rkey, raw)
+            return Put(
+                uri=uri,
+                did=event.did,
+                collection=op.collection,
+                rkey=op.rkey,
+                cid=op.cid or "",
+                kind=reading.checked.kind,
+                conformance=reading.checked.conformance,
+                raw=raw,
+                json=reading.json,
+                model=reading.checked.model,
+                created=op.action == "create",
+            )
         except InvalidRecord as invalid:
             problems = tuple(invalid.problems)
         except InvalidData as invalid:
@@ -283,30 +276,6 @@ class Ingest:
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
-
-
-def _decode(raw: bytes) -> Mapping[str, Any]:
-    if len(raw) > MAX_RECORD_BYTES:
-        raise InvalidData(f"has {len(raw)} bytes, a record has at most {MAX_RECORD_BYTES}")
-    value = decode(raw)
-    if not isinstance(value, dict):
-        raise InvalidData("a record is a map")
-    return value
-
-
-def _nuls(value: object, path: str = "") -> list[Problem]:
-    """The texts that hold a NUL. `value` is decoded, so its depth is bounded."""
-    match value:
-        case str():
-            return [Problem(path, "holds a NUL character")] if "\0" in value else []
-        case list():
-            return [p for at, item in enumerate(value) for p in _nuls(item, path + step_path(at))]
-        case dict():
-            keys = [Problem(path, "has a key with a NUL character") for key in value if "\0" in key]
-            return keys + [
-                p for key, item in value.items() for p in _nuls(item, path + step_path(key))
-            ]
-    return []
 
 
 def _nothing() -> None:

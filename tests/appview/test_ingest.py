@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
-from atdex_appview import ingest as ingest_module
-from atdex_appview.ingest import MAX_RECORD_BYTES, Ingest
+from atdex_appview import reading
+from atdex_appview.ingest import Ingest
+from atdex_appview.reading import MAX_RECORD_BYTES
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import State
 from atdex_appview.store.duckdb import DuckDBStore
@@ -407,7 +408,7 @@ async def test_a_record_that_our_own_reader_cannot_bear_does_not_stop_the_node(
             raise KeyError("a bug")
         return check_record(catalog, collection, key, value)
 
-    monkeypatch.setattr(ingest_module, "check_record", faulty)
+    monkeypatch.setattr(reading, "check_record", faulty)
     script.commit(ALICE, 1, op("create", rkey(1), entry("poison")))
     script.commit(ALICE, 2, op("create", rkey(2), entry("fine")))
     await index.run(script)

@@ -449,6 +449,27 @@ def test_check_record_answers_what_ingestion_would(index: Index, node: Node) -> 
     assert node.ask("describeNode")["counts"]["datasets"] == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "path", "reason"),
+    [
+        ({"name": "a\0b"}, "/name", "holds a NUL character"),
+        ({"contentMetadata": {"k\0": 1}}, "/contentMetadata", "has a key with a NUL character"),
+        ({"contentMetadata": {"x": "y" * 1_000_000}}, "", "a record has at most 1000000"),
+    ],
+)
+def test_check_record_refuses_what_ingestion_refuses_beyond_the_lexicon(
+    index: Index, node: Node, changes: dict[str, Any], path: str, reason: str
+) -> None:
+    image = publish_schema(index)
+    [good] = index.publish(ALICE, dataset("good", image.uri))
+    record = node.ask("getDataset", uri=good.uri)["dataset"]["record"] | changes
+    answer = node.call("checkRecord", {"collection": good.collection, "record": record})
+    assert answer["valid"] is False
+    [problem] = answer["problems"]
+    assert problem["path"] == path
+    assert reason in problem["reason"]
+
+
 def test_check_record_follows_the_references(index: Index, node: Node) -> None:
     image = publish_schema(index)
     [good] = index.publish(ALICE, dataset("good", image.uri))

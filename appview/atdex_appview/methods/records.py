@@ -7,13 +7,14 @@ from typing import Any
 
 from atdex_appview.context import Context
 from atdex_appview.lookup import canonical_uri
+from atdex_appview.reading import read_record
 from atdex_appview.references import check_references
 from atdex_appview.state import QuarantinedRecord
 from atdex_appview.store.base import IndexStore
 from atdex_lexicons import InvalidRecord, UnknownLexicon
 from atdex_lexicons.aturi import AtUri
-from atdex_lexicons.errors import Problem, listed
-from atdex_lexicons.families import check_record as check_against_family
+from atdex_lexicons.datamodel import encode, from_json
+from atdex_lexicons.errors import InvalidData, Problem, listed
 from atdex_xrpc import Request
 
 TAKEN_DOWN = frozenset({"takendown", "suspended"})
@@ -27,20 +28,21 @@ def check_record(context: Context, request: Request) -> dict[str, Any]:
     of a wrong kind. A reference to a record that this node does not have is a problem too, but
     none that makes the record invalid: records of one batch may arrive in any order.
     """
-    asked = request.input
+    collection, record = request.input["collection"], request.input["record"]
     try:
-        checked = check_against_family(
-            context.catalog, asked["collection"], asked.get("rkey"), asked["record"]
-        )
+        raw = encode(from_json(record))
+        read = read_record(context.catalog, collection, request.input.get("rkey"), raw)
     except InvalidRecord as invalid:
         return {"valid": False, "problems": _problems(invalid.problems)}
+    except InvalidData as invalid:
+        return {"valid": False, "problems": _problems((Problem(invalid.path, invalid.reason),))}
     except UnknownLexicon:
-        problem = Problem("", f"no family of this node has the collection {asked['collection']}")
+        problem = Problem("", f"no family of this node has the collection {collection}")
         return {"valid": False, "problems": _problems((problem,))}
-    wrong, unknown = check_references(context.store, checked.model, asked["record"])
+    wrong, unknown = check_references(context.store, read.checked.model, record)
     return {
         "valid": not wrong,
-        "conformance": checked.conformance,
+        "conformance": read.checked.conformance,
         "problems": _problems((*wrong, *unknown)),
     }
 

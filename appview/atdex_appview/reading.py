@@ -1,0 +1,66 @@
+"""A record from its signed bytes: the one reading that ingestion and checkRecord share.
+
+What is no DAG-CBOR, too large, against its lexicon or holds a NUL is refused here and nowhere
+else, so that a publisher who asks before publishing hears what the node will say afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from atdex_lexicons import Catalog, InvalidRecord
+from atdex_lexicons.datamodel import decode, json_bytes
+from atdex_lexicons.errors import InvalidData, Problem, step_path
+from atdex_lexicons.families import Checked, check_record
+
+MAX_RECORD_BYTES = 1_000_000
+"""Bytes of one record, as the Sync specification bounds it; checked again where it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A record that may be indexed. `json` is its JSON form as it is served."""
+
+    checked: Checked
+    json: bytes
+
+
+def read_record(catalog: Catalog, collection: str, rkey: str | None, raw: bytes) -> Reading:
+    """The record in `raw`, its DAG-CBOR. `rkey` is checked where it is given.
+
+    Raises InvalidData where the bytes are no record, InvalidRecord with everything that is wrong
+    with it, UnknownLexicon where no family has this collection.
+    """
+    value = _decode(raw)
+    checked = check_record(catalog, collection, rkey, value)
+    json = json_bytes(value)
+    # Nearly no record holds one, and its JSON form tells at once.
+    if rb"\u0000" in json and (problems := _nuls(value)):
+        raise InvalidRecord(collection, problems)
+    return Reading(checked, json)
+
+
+def _decode(raw: bytes) -> Mapping[str, Any]:
+    if len(raw) > MAX_RECORD_BYTES:
+        raise InvalidData(f"has {len(raw)} bytes, a record has at most {MAX_RECORD_BYTES}")
+    value = decode(raw)
+    if not isinstance(value, dict):
+        raise InvalidData("a record is a map")
+    return value
+
+
+def _nuls(value: object, path: str = "") -> list[Problem]:
+    """The texts that hold a NUL. `value` is decoded, so its depth is bounded."""
+    match value:
+        case str():
+            return [Problem(path, "holds a NUL character")] if "\0" in value else []
+        case list():
+            return [p for at, item in enumerate(value) for p in _nuls(item, path + step_path(at))]
+        case dict():
+            keys = [Problem(path, "has a key with a NUL character") for key in value if "\0" in key]
+            return keys + [
+                p for key, item in value.items() for p in _nuls(item, path + step_path(key))
+            ]
+    return []
