@@ -585,6 +585,31 @@ def test_schema_summaries_name_what_a_view_shows(store: DuckDBStore) -> None:
     assert (summary.cid, summary.name, summary.version) == (stored.cid, "Image", "1.2.0")
 
 
+def test_a_page_of_any_size_reads_the_records_of_that_page_alone(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in range(4):
+        numbers = range(part * 1000, (part + 1) * 1000)
+        store.apply(
+            [commit(f"did:plc:p{n}", 1, put(f"did:plc:p{n}", "a", dataset())) for n in numbers],
+            now=part,
+        )
+    asked: list[tuple[str, list[object]]] = []
+    read = store._all
+
+    def noted(query: str, parameters: list[object]) -> list[object]:
+        asked.append((query, parameters))
+        return read(query, parameters)
+
+    monkeypatch.setattr(store, "_all", noted)
+    for limit in (1, 26, 51, 101):
+        assert len(store.list_records("dataset", limit=limit)) == limit
+        assert len(store.list_records("dataset", limit=limit, schema=SCHEMA)) == limit
+    for query, parameters in asked:
+        [(_, plan)] = read(f"EXPLAIN {query}", parameters)
+        assert "rowid = rowid" in plan, f"the page is sought among whole records:\n{plan}"
+
+
 def test_what_has_an_index_is_read_by_it(
     store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

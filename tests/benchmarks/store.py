@@ -152,6 +152,7 @@ def reads(store: DuckDBStore, publishers: Publishers, count: int) -> list[Row]:
         timed("one record by URI", lambda: store.records(some(1)), ""),
         timed("25 records by URI", lambda: store.records(some(PAGE)), ""),
         timed("newest page of 25", lambda: store.list_records("dataset", limit=PAGE), ""),
+        timed("newest page of 100", lambda: store.list_records("dataset", limit=101), ""),
         timed("page of 25 at any depth", page, ""),
         timed("newest page of one publisher", of_publisher, ""),
         timed("labels of 25 datasets", lambda: store.labels_of(some(PAGE)), ""),

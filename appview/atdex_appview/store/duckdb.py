@@ -43,6 +43,11 @@ without a limit one load took four times as much."""
 CHECKPOINT_THRESHOLD = "1GB"
 """Bytes of log that force a checkpoint in the middle of writing; see the module's text."""
 
+LATE_ROWS = 1_000
+"""Rows of a listing up to which DuckDB first finds the page in the narrow columns and then reads
+the records of that page alone. Its default of 50 made a page of 100 read the JSON of the whole
+table: 162 ms against 17 at 600,000 records."""
+
 COMPACT_ROWS = 10_000
 """Superseded rows in the log of accounts that opening the store removes: below it, the time
 to rewrite is not worth the space."""
@@ -74,6 +79,7 @@ class DuckDBStore(Reads):
             "memory_limit": f"{memory_limit_mb}MB",
             "threads": threads,
             "checkpoint_threshold": CHECKPOINT_THRESHOLD,
+            "late_materialization_max_rows": LATE_ROWS,
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
