@@ -126,14 +126,28 @@ def test_a_service_that_accepts_and_says_nothing_times_out(make: Call) -> None:
         assert time.monotonic() - started < 2
 
 
-def test_a_service_that_drips_its_answer_is_cut_off_at_the_deadline(make: Call) -> None:
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n",
+            b" ",
+        ),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"y"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    ],
+    ids=["body", "headers", "one header", "size of a chunk", "early hints"],
+)
+def test_a_service_that_drips_its_answer_is_cut_off_at_the_deadline(
+    make: Call, start: bytes, drop: bytes
+) -> None:
     def dripping(connection: socket.socket) -> None:
         connection.recv(4096)
-        connection.sendall(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
-        )
+        connection.sendall(start)
         for _ in range(100):
-            connection.sendall(b" ")
+            connection.sendall(drop)
             time.sleep(0.02)
 
     with listening(dripping) as url:

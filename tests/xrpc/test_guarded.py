@@ -6,6 +6,7 @@ Only the resolver is made up here (names under .test); connections are real.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import inspect
 import socket
@@ -332,6 +333,30 @@ def test_silence_is_a_timeout_under_its_usual_name(silent: str, get: Get) -> Non
     with pytest.raises(httpx.ReadTimeout):
         get(silent, OPEN, timeout=0.2)
     assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;"]
+)
+def test_an_answer_that_drips_ends_without_a_deadline_of_the_caller(start: bytes) -> None:
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(start)
+            while not over.wait(0.02):
+                connection.sendall(b"y")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(httpx.ReadTimeout, match="too long"):
+            get_blocking(f"http://127.0.0.1:{listener.getsockname()[1]}/", OPEN, timeout=0.1)
+        assert time.monotonic() - started < 3
+        over.set()
+        thread.join(5)
 
 
 async def test_a_resolver_that_hangs_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,13 +21,17 @@ import httpx
 
 from atdex_xrpc.calls import MAX_RESPONSE_BYTES, Call, Reply, procedure_call, query_call
 from atdex_xrpc.errors import TransportFailed, UnexpectedResponse, UnsafeUrl, XrpcError, shown
+from atdex_xrpc.pool import PoolTransport
 from atdex_xrpc.targets import check_url
+from atdex_xrpc.timed import TimedBackend, within
 
 if TYPE_CHECKING:
     from atdex_lexicons.catalog import Catalog
 
 TIMEOUT_SECONDS = 30.0
 """For a whole call, connection and body included: the slowest page of a busy node takes 1."""
+
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
 
 
 class _Base:
@@ -66,9 +70,9 @@ class Client(_Base):
     """A blocking client; safe to share between threads.
 
     `http` brings your own httpx client (a guarded one, a proxy, credentials); it is not closed
-    here. `timeout` is seconds for a whole call; a blocking client looks at the clock between
-    pieces of the body, so a service that drips its headers can take longer. With a `catalog`,
-    the answers of the methods that it knows are validated.
+    here. `timeout` is seconds for a whole call; a client of yours that is not a guarded one looks
+    at the clock between pieces of the body alone, so a service that drips its headers can take
+    longer. With a `catalog`, the answers of the methods that it knows are validated.
     """
 
     def __init__(
@@ -82,7 +86,9 @@ class Client(_Base):
     ) -> None:
         super().__init__(base_url, timeout, max_bytes, catalog)
         self._owned = http is None
-        self._http = http or httpx.Client(trust_env=False)
+        self._http = http or httpx.Client(
+            transport=PoolTransport(TimedBackend(), _LIMITS), trust_env=False
+        )
 
     def query(self, nsid: str, params: Mapping[str, Any] | None = None, **more: Any) -> Any:
         """The answer of a query. A list is sent as repeated keys, None is left out."""
@@ -110,7 +116,10 @@ class Client(_Base):
     def _send(self, call: Call, max_bytes: int) -> Reply:
         deadline = monotonic() + self._timeout
         try:
-            with self._http.stream(**self._sending(call)) as response:
+            with (
+                within(self._timeout),
+                self._http.stream(**self._sending(call)) as response,
+            ):
                 reply = Reply(
                     call,
                     response.status_code,
