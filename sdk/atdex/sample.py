@@ -29,6 +29,7 @@ MAX_SHOWN_TEXT: Final = 60
 
 MAX_SHOWN_BYTES: Final = 16
 MAX_SHOWN_ITEMS: Final = 8
+MAX_SHOWN_LEVELS: Final = 16
 
 
 @dataclass_transform()
@@ -63,18 +64,21 @@ def compare_and_show(cls: type[Any], *, equality: bool = True, representation: b
         cls.__repr__ = _represent  # type: ignore[assignment]  # what dataclass does itself
 
 
-def show_value(value: object) -> str:
-    """One value on one line: arrays as dtype and shape, long text cut."""
+def show_value(value: object, level: int = 0) -> str:
+    """One value on one line: arrays as dtype and shape, long text cut, deep values too."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, bytes):
         return repr(value) if len(value) <= MAX_SHOWN_BYTES else f"<{len(value):,} bytes>"
+    if isinstance(value, (list, dict)) and level >= MAX_SHOWN_LEVELS:
+        return "…"
     if isinstance(value, (list, dict)) and len(value) > MAX_SHOWN_ITEMS:
         return f"<{type(value).__name__} of {len(value):,}>"
     if isinstance(value, list):
-        return f"[{', '.join(map(show_value, value))}]"
+        return f"[{', '.join(show_value(item, level + 1) for item in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{k!r}: {show_value(v)}' for k, v in value.items())}}}"
+        inside = (f"{key!r}: {show_value(item, level + 1)}" for key, item in value.items())
+        return f"{{{', '.join(inside)}}}"
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_TEXT else f"{text[:MAX_SHOWN_TEXT]}…"
 

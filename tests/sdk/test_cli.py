@@ -23,7 +23,7 @@ from tests.sdk.fake_node import (
     fixture_record,
     uri,
 )
-from tests.sdk.shards import ATDATA, SHARDS, digits, shard_bytes, write
+from tests.sdk.shards import ATDATA, SHARDS, digits, shard_bytes, tar_bytes, write
 from tests.support.http import serve_app, serve_directory
 
 
@@ -226,6 +226,18 @@ def test_text_of_a_record_cannot_talk_to_the_terminal(node: FakeNode, atdex_: An
         assert result.code == 0
         assert not {"\x1b", "\x07", "\u202e"} & set(result.out)
         assert "[bold]markup[/bold]" in result.out
+
+
+@pytest.mark.parametrize("levels", [100, 300, 900])
+def test_a_sample_of_many_levels_is_printed_cut(levels: int, tmp_path: Path, atdex_: Any) -> None:
+    path = tmp_path / "deep.tar"
+    path.write_bytes(tar_bytes([("a.msgpack", b"\x81\xa1a" + b"\x91" * levels + b"\x01")]))
+    assert atdex_("head", str(path)).code == 0
+    result = atdex_("head", str(path), "--json")
+    assert result.code == 0
+    assert result.out.count("[") == 63  # and the sample itself
+    assert "…" in result.out
+    assert result.json
 
 
 def test_help_lists_every_command_and_loads_none_of_them() -> None:

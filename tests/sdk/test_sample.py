@@ -185,6 +185,14 @@ def test_a_sample_shows_itself_on_one_line() -> None:
     assert show_value(list(range(100))) == "<list of 100>"
 
 
+def test_a_value_of_a_thousand_levels_is_shown_cut() -> None:
+    value: object = 1
+    for _ in range(1000):
+        value = [{"a": value}]
+    assert show_value(value).count("[") == 8
+    assert "…" in show_value(value)
+
+
 def test_a_plain_dataclass_is_a_sample_type_and_its_own_methods_stay() -> None:
     @atdex.packable
     @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,10 @@ MAX_TEXT: Final = 200
 MAX_ITEMS: Final = 8
 """Items of a list or map before it is cut."""
 
+MAX_LEVELS: Final = 64
+"""Levels of values in values; what is deeper is cut. A hostile sample can have a thousand, and
+neither this code nor a JSON reader takes that many."""
+
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
 MAX_JSON_ELEMENTS: Final = 4096
@@ -83,7 +87,7 @@ def _guess(value: Any) -> Any:
     return value
 
 
-def describe(value: Any) -> str:
+def describe(value: Any, level: int = 0) -> str:
     """One value on one line."""
     if isinstance(value, np.ndarray):
         return _describe_array(value)
@@ -92,16 +96,19 @@ def describe(value: Any) -> str:
     if isinstance(value, bytes):
         start = value[:16].hex(" ")
         return f"{len(value):,} bytes{': ' + start if value else ''}{' …' * (len(value) > 16)}"
+    if level >= MAX_LEVELS and isinstance(value, (list, Mapping)):
+        return "…"
     if isinstance(value, list):
         more = f", … {len(value):,} in all" if len(value) > MAX_ITEMS else ""
-        return clean(f"[{', '.join(map(describe, value[:MAX_ITEMS]))}{more}]")
+        inside = ", ".join(describe(item, level + 1) for item in value[:MAX_ITEMS])
+        return clean(f"[{inside}{more}]")
     if isinstance(value, Mapping):
         items = list(value.items())
         more = f", … {len(items):,} in all" if len(items) > MAX_ITEMS else ""
-        inside = ", ".join(f"{k}: {describe(v)}" for k, v in items[:MAX_ITEMS])
+        inside = ", ".join(f"{k}: {describe(v, level + 1)}" for k, v in items[:MAX_ITEMS])
         return clean(f"{{{inside}{more}}}")
     if dataclasses.is_dataclass(value):
-        return describe(sample_fields(value))
+        return describe(sample_fields(value), level)
     return clean(repr(value))
 
 
@@ -115,9 +122,9 @@ def _describe_array(array: np.ndarray[Any, Any]) -> str:
     return clean(text)
 
 
-def jsonable(value: Any) -> Any:
+def jsonable(value: Any, level: int = 0) -> Any:
     """A value as JSON: bytes as `{"$bytes": base64}`, arrays with dtype, shape and range, and
-    with their data up to MAX_JSON_ELEMENTS."""
+    with their data up to MAX_JSON_ELEMENTS. What is deeper than MAX_LEVELS is "…"."""
     if isinstance(value, np.ndarray):
         made: dict[str, Any] = {"dtype": value.dtype.str, "shape": list(value.shape)}
         if value.size and value.dtype.kind in "biuf":
@@ -127,12 +134,14 @@ def jsonable(value: Any) -> Any:
         return made
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode()}
+    if level >= MAX_LEVELS and isinstance(value, (list, tuple, Mapping)):
+        return "…"
     if isinstance(value, Mapping):
-        return {str(k): jsonable(v) for k, v in value.items()}
+        return {str(k): jsonable(v, level + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
+        return [jsonable(item, level + 1) for item in value]
     if dataclasses.is_dataclass(value):
-        return jsonable(sample_fields(value))
+        return jsonable(sample_fields(value), level)
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
