@@ -239,7 +239,11 @@ def _header(
 ) -> Header:
     if any(n < 0 for n in shape):
         raise BadArray(f"a negative dimension in the shape {shape}")
-    return Header(dtype, shape, offset, math.prod(shape) * dtype.itemsize, fortran_order)
+    count = math.prod(shape)
+    if count and not dtype.itemsize:
+        # Nothing would say that 2**62 of them are too many, and a loop over them has no end.
+        raise BadArray(f"{count} elements of {dtype}, which has no bytes")
+    return Header(dtype, shape, offset, count * dtype.itemsize, fortran_order)
 
 
 def _encode_npy(array: Array) -> bytes:

@@ -122,6 +122,8 @@ def header(dtype: str, *shape: int) -> bytes:
         (header("<f4", -1), "negative dimension"),
         (header("<f8", 2**62, 4), "takes 147573952589676412928 bytes"),
         (header("<f8", 2**62, 0), "no array can have the shape"),
+        (header("|S0", 2**62), "4611686018427387904 elements of"),
+        (header("<U0", 1), "which has no bytes"),
         (header("<f3", 1) + b"123", "is no dtype"),
         (header("i4,f4", 1), "is no dtype of plain numbers"),
         (b"\x03<f4\xff" + bytes(8 * 255), "255 dimensions"),
