@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import uvicorn
 
 from atdex_appview.app import build_app
+from atdex_appview.busy import Busy
 from atdex_appview.catch_up import catch_up
 from atdex_appview.config import NodeConfig
 from atdex_appview.context import Context
@@ -50,10 +51,6 @@ REQUEST_GRACE_SECONDS = 2
 
 WATCH_SECONDS = 1.0
 """Seconds between looks at the connections to the upstreams."""
-
-MAX_CONNECTIONS = 1000
-"""Connections and requests at once; beyond, the server answers 503. Open files are a process's
-scarcest number (1024 by default)."""
 
 Ready = Callable[[str], None]
 
@@ -163,12 +160,11 @@ async def _run(config: NodeConfig, listener: socket.socket, ready: Ready) -> Non
     async with open_node(config, port=port) as node:
         server = _Server(
             uvicorn.Config(
-                node.app,
+                Busy(node.app),
                 log_config=None,
                 access_log=False,
                 ws="none",
                 lifespan="off",
-                limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=REQUEST_GRACE_SECONDS,
                 server_header=False,
             ),

@@ -1,0 +1,75 @@
+"""A node that has too much to do says so in the usual shape."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from atdex_appview.busy import Busy
+from tests.appview.index import error_of
+from tests.support.http import serve_app
+
+
+def test_a_request_too_many_is_503_in_the_shape_of_every_refusal_and_the_next_is_answered() -> None:
+    began, end = Event(), Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        began.set()
+        await asyncio.to_thread(end.wait, 20)
+        await PlainTextResponse("done")(scope, receive, send)
+
+    with (
+        serve_app(Busy(slow, limit=1)) as url,
+        httpx.Client(base_url=url, timeout=20, trust_env=False) as http,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(http.get, "/")
+        try:
+            assert began.wait(20)
+            refused = http.get("/xrpc/app.bsky.atdata.describeNode")
+        finally:
+            end.set()
+        assert error_of(refused)[:2] == (503, "NodeUnavailable")
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.headers["access-control-allow-origin"] == "*"
+        assert first.result().text == "done"
+        assert http.get("/").text == "done"
+
+
+def test_connections_that_only_stay_open_shut_nobody_out() -> None:
+    with serve_app(Busy(PlainTextResponse("done"), limit=1)) as url:
+        host, port = httpx.URL(url).host, httpx.URL(url).port
+        assert port is not None
+        idle = [socket.create_connection((host, port)) for _ in range(5)]
+        assert httpx.get(url, trust_env=False).text == "done"
+        for connection in idle:
+            connection.close()
+
+
+def test_a_request_that_fails_makes_room_too() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("a bug")
+
+    async def ask() -> None:
+        app = Busy(broken, limit=1)
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="a bug"):
+                await app({"type": "http"}, _nothing, _drop)
+
+    asyncio.run(ask())
+
+
+async def _nothing() -> dict[str, object]:
+    return {}
+
+
+async def _drop(message: object) -> None:
+    pass
