@@ -64,7 +64,8 @@ class Progress(NamedTuple):
 class Retry:
     """How often, and how long between: doubling from `first_wait` to `max_wait` seconds.
 
-    An attempt that came PROGRESS_BYTES further than any before is not counted as failed. `sleep` is what waits.
+    An attempt that came PROGRESS_BYTES further than any before is not counted as failed. `sleep`
+    is what waits.
     """
 
     attempts: int = 5
