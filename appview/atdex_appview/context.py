@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atdex_appview.search import SearchIndex
@@ -10,6 +10,7 @@ from atdex_appview.state import State
 from atdex_appview.status import Upstream
 from atdex_appview.store.base import IndexStore
 from atdex_lexicons import Catalog
+from atdex_lexicons.families import collections as family_collections
 
 MAX_INPUT_BYTES = 2_000_000
 """Bytes of a request's body. A record has at most 1,000,000 as DAG-CBOR, and its JSON form, with
@@ -31,7 +32,8 @@ class Context:
     """The parts of one running node, as its methods see them.
 
     `did` and `origin` are what the node is called from outside. `upstreams` answers anew at each
-    call; a node without a firehose has none. `limits` is what describeNode states.
+    call; a node without a firehose has none. `collections` are those that it indexes. `limits`
+    is what describeNode states.
     """
 
     catalog: Catalog
@@ -41,4 +43,5 @@ class Context:
     did: str
     origin: str
     upstreams: Callable[[], Sequence[Upstream]] = tuple
+    collections: Collection[str] = field(default_factory=family_collections)
     limits: Mapping[str, int] = field(default_factory=_limits)

@@ -33,6 +33,7 @@ from atdex_appview.status import IngestWord, UpstreamWatch
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer
 from atdex_firehose import Consumer
+from atdex_firehose.patterns import CollectionPatterns
 from atdex_lexicons import Catalog
 from atdex_lexicons.families import collections as family_collections
 
@@ -116,10 +117,11 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         indexed = await catch_up(store, search, state)
         if indexed:
             log.info("the search index was brought up to the records", extra={"datasets": indexed})
+        wanted = CollectionPatterns(config.collections or family_collections())
         consumer = await stack.enter_async_context(
             Consumer(
                 config.relays,
-                config.collections or family_collections(),
+                wanted.patterns,
                 state=folder / STATE_FILE,
                 plc=config.plc,
                 allow_private_hosts=config.allow_private_hosts,
@@ -133,6 +135,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             did=config.did(port),
             origin=config.origin(port),
             upstreams=UpstreamWatch(consumer.stats).look,
+            collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
         )
         writer = Writer(
             store, search, state, max_batch=config.batch_size, max_delay=config.batch_delay

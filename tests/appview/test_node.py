@@ -134,6 +134,22 @@ async def test_a_node_is_ready_when_it_says_so_and_stops_when_it_is_told_to(
     assert "the node has stopped" in running.log
 
 
+async def test_a_node_says_which_collections_it_was_told_to_index(
+    tmp_path: Path, relay: FakeRelay
+) -> None:
+    flags = ("--collection", "app.bsky.atdata.*", "--collection", "science.alt.dataset.entry")
+    async with node(tmp_path / "data", relay.url, *flags) as running:
+        families = (await running.ask("describeNode"))["families"]
+        told = {family["name"]: family["collections"] for family in families}
+        assert told["science.alt.dataset"] == ["science.alt.dataset.entry"]
+        assert len(told["app.bsky.atdata"]) == 5
+        assert await running.stop() == 0
+    async with node(tmp_path / "data", relay.url, *flags[2:]) as running:
+        families = (await running.ask("describeNode"))["families"]
+        assert [family["name"] for family in families] == ["science.alt.dataset"]
+        assert await running.stop() == 0
+
+
 async def test_ctrl_c_stops_a_node_too_and_its_log_can_be_json(
     tmp_path: Path, relay: FakeRelay
 ) -> None:

@@ -12,11 +12,15 @@ from atdex_xrpc import Request
 
 def describe_node(context: Context, request: Request) -> dict[str, Any]:
     counts = context.store.counts()
+    families = {
+        family.name: [nsid for nsid in family.kinds if nsid in context.collections]
+        for family in FAMILIES
+    }
     return {
         "did": context.did,
         "version": version("atdex"),
         "families": [
-            {"name": family.name, "collections": list(family.kinds)} for family in FAMILIES
+            {"name": name, "collections": nsids} for name, nsids in families.items() if nsids
         ],
         "counts": {
             "schemas": counts["schema"],
