@@ -62,7 +62,7 @@ class SampleDecoder(Generic[S]):
             self._decode: Callable[[Any], Any] = msgspec.msgpack.Decoder(dict[str, Any]).decode
             self._build: Convert | None = None
         else:
-            wire, self._build = _compile_class(sample_type, 0)
+            wire, self._build = _compile_class(sample_type, 0, {})
             self._decode = msgspec.msgpack.Decoder(wire).decode
 
     def decode(self, raw: bytes | memoryview, shard: str, key: str) -> S:
@@ -92,12 +92,23 @@ def _explain(message: str) -> tuple[str, str]:
     return "", message
 
 
-def _compile_class(cls: type[Any], depth: int) -> tuple[type[msgspec.Struct], Convert]:
+_Compiled = tuple[type[msgspec.Struct], Convert]
+_Known = dict[type[Any], _Compiled]
+"""The classes of one sample type that are compiled already."""
+
+
+def _compile_class(cls: type[Any], depth: int, known: _Known) -> _Compiled:
     """The wire structure of a dataclass, and what makes an instance from it."""
     if not dataclasses.is_dataclass(cls):
         raise BadSampleType(
             getattr(cls, "__name__", repr(cls)), "", "a sample type is a class with @atdex.packable"
         )
+    if cls not in known:
+        known[cls] = _compile_new(cls, depth, known)
+    return known[cls]
+
+
+def _compile_new(cls: type[Any], depth: int, known: _Known) -> _Compiled:
     if depth > MAX_TYPE_DEPTH:
         raise BadSampleType(cls.__name__, "", f"types nested deeper than {MAX_TYPE_DEPTH} levels")
     try:
@@ -109,7 +120,7 @@ def _compile_class(cls: type[Any], depth: int) -> tuple[type[msgspec.Struct], Co
     rename: dict[str, str] = {}
     converts: list[tuple[int, Convert]] = []
     for i, field in enumerate(fields):
-        wire, convert = _compile_type(hints[field.name], field, cls, depth)
+        wire, convert = _compile_type(hints[field.name], field, cls, depth, known)
         slot = f"f{i}"
         rename[slot] = field.metadata.get(STORED_NAME, field.name)
         default = _default(field)
@@ -158,7 +169,7 @@ def _builder(
 
 
 def _compile_type(
-    hint: Any, field: dataclasses.Field[Any], cls: type[Any], depth: int
+    hint: Any, field: dataclasses.Field[Any], cls: type[Any], depth: int, known: _Known
 ) -> tuple[Any, Convert | None]:
     """The wire type of an annotation, and the conversion it needs, None for none."""
     if depth > MAX_TYPE_DEPTH:
@@ -170,18 +181,20 @@ def _compile_type(
         dtype = _scalar_type(arguments, field, cls)
         return memoryview, ArrayReader(dtype, field.metadata.get(ARRAY_SPEC)).read
     if origin in (Union, types.UnionType):
-        return _compile_union(arguments, field, cls, depth)
+        return _compile_union(arguments, field, cls, depth, known)
     if hint is list or origin is list:
-        item, convert = _compile_type(arguments[0] if arguments else Any, field, cls, depth + 1)
+        item, convert = _compile_type(
+            arguments[0] if arguments else Any, field, cls, depth + 1, known
+        )
         return types.GenericAlias(list, (item,)), _each(convert) if convert else None
     if hint is dict or origin is dict:
         of_key, of_value = arguments or (Any, Any)
         if of_key is not str and of_key is not Any and of_key is not int:
             raise BadSampleType(cls.__name__, field.name, "the keys of a map are str or int")
-        value, convert = _compile_type(of_value, field, cls, depth + 1)
+        value, convert = _compile_type(of_value, field, cls, depth + 1, known)
         return types.GenericAlias(dict, (of_key, value)), _each_value(convert) if convert else None
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _compile_class(hint, depth + 1)
+        return _compile_class(hint, depth + 1, known)
     raise BadSampleType(
         cls.__name__,
         field.name,
@@ -191,11 +204,15 @@ def _compile_type(
 
 
 def _compile_union(
-    arguments: tuple[Any, ...], field: dataclasses.Field[Any], cls: type[Any], depth: int
+    arguments: tuple[Any, ...],
+    field: dataclasses.Field[Any],
+    cls: type[Any],
+    depth: int,
+    known: _Known,
 ) -> tuple[Any, Convert | None]:
     rest = [a for a in arguments if a is not types.NoneType]
     if len(rest) == 1:
-        wire, convert = _compile_type(rest[0], field, cls, depth + 1)
+        wire, convert = _compile_type(rest[0], field, cls, depth + 1, known)
         if len(arguments) == 1:
             return wire, convert
         return (wire if wire is Any else wire | None), _if_present(convert) if convert else None

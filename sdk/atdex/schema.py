@@ -128,6 +128,8 @@ class _Builder:
     def __init__(self, schema: str, nested: Mapping[str, _Described]) -> None:
         self.schema = schema
         self.nested = nested
+        # Each once: a few schemas that name each other often would stand for millions of classes.
+        self.made: dict[str, type[Any]] = {}
 
     def record(
         self, name: str, fields: tuple[Field, ...], description: str, depth: int
@@ -184,11 +186,13 @@ class _Builder:
             case Record(fields):
                 return self.record(field, fields, "", depth + 1)
             case Nested(uri):
-                inner = self.nested.get(uri)
-                if inner is None:
-                    raise BadSchema(self.schema, field, f"it needs the schema {uri}")
-                title, description, own = inner
-                return self.record(title, own, description, depth + 1)
+                if uri not in self.made:
+                    inner = self.nested.get(uri)
+                    if inner is None:
+                        raise BadSchema(self.schema, field, f"it needs the schema {uri}")
+                    title, description, own = inner
+                    self.made[uri] = self.record(title, own, description, depth + 1)
+                return self.made[uri]
             case AnyType():
                 return Any
 

@@ -196,6 +196,17 @@ def test_schemas_beyond_their_limits_are_refused() -> None:
         class_of(itself, {"at://a": itself})
 
 
+@pytest.mark.timeout(10)
+def test_schemas_that_name_each_other_often_become_one_class_each() -> None:
+    def chained(i: int) -> Schema:
+        kind = Nested(f"at://{i + 1}") if i < 12 else Primitive("int")
+        return schema(*(Field(f"x{k}", kind) for k in range(20)))
+
+    cls = class_of(chained(0), {f"at://{i}": chained(i) for i in range(1, 13)})
+    classes = {f.type for f in dataclasses.fields(cls)}
+    assert len(classes) == 1
+
+
 def test_python_names_never_collide() -> None:
     assert python_name("a b", {"a_b", "a_b_2"}) == "a_b_3"
     with pytest.raises(BadArray):
