@@ -87,7 +87,8 @@ def _class_of(
     nested: tuple[tuple[str, str, str, tuple[Field, ...]], ...],
 ) -> type[Any]:
     others = {uri: (title, text, inner) for uri, title, text, inner in nested}
-    return _Builder(name, others).record(name, fields, description, 0)
+    # What the outermost class holds is looked at with it: once, not once a level.
+    return packable(_Builder(name, others).record(name, fields, description, 0))
 
 
 def sample_class(
@@ -167,7 +168,7 @@ class _Builder:
         cls.__module__ = __name__
         cls.__doc__ = description or None
         compare_and_show(cls)
-        return packable(cls)
+        return cls
 
     def type(self, kind: FieldType, field: str, depth: int, metadata: dict[str, Any]) -> Any:
         """The annotation of a field; what an annotation cannot say goes into `metadata`."""
