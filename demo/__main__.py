@@ -67,12 +67,12 @@ def _run(folder: Path, port: int | None, *, check: bool) -> int:
             port=_free(NODE_PORT) if port is None else port,
         ) as node:
             _say(f"the node indexes {len(recording.frames)} recorded frames")
-            took = node.wait(lambda: _indexed(node, recording), "complete index", INDEX_SECONDS)
+            took = node.wait(lambda: indexed(node, recording), "complete index", INDEX_SECONDS)
             _say(f"indexed in {took:.1f} s")
             return _check(node, sandbox) if check else _stay(node, sandbox, recording)
 
 
-def _indexed(node: NodeProcess, recording: Recording) -> bool:
+def indexed(node: NodeProcess, recording: Recording) -> bool:
     """Everything is there and can be searched, and the account that leaves at the end has left."""
     counts = node.query("app.bsky.atdata.describeNode")["counts"]
     hits = node.query("app.bsky.atdata.searchDatasets", limit=1)["hitsTotal"]

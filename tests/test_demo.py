@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from demo.__main__ import indexed
+from demo.node import NodeProcess
 from demo.recording import FILE, Recording
 from demo.sandbox import Sandbox, fingerprint
 from demo.shards import PORT, make, write_all
@@ -179,6 +182,29 @@ def test_everything_that_the_demo_suggests_works() -> None:
     without_shards = "is taken by another program" in ended.stdout
     assert ended.stdout.count("works:") == (3 if without_shards else 5)
     assert "failed:" not in ended.stdout
+
+
+def test_the_first_lines_of_python_that_the_readme_shows_work_on_the_demo(
+    sandbox: Sandbox, recording: Recording, tmp_path: Path
+) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert sandbox.shards
+    log = tmp_path / "node.log"
+    with NodeProcess(sandbox.url, sandbox.url, tmp_path / "node", log) as node:
+        node.wait(lambda: indexed(node, recording), "complete index", RUN_SECONDS)
+        ended = subprocess.run(
+            [sys.executable, "-c", program.replace("http://127.0.0.1:3180", node.url)],
+            env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+    assert ended.returncode == 0, ended.stderr
+    first, *samples = ended.stdout.splitlines()
+    assert re.fullmatch(r"FundusPhoto \d+ samples", first)
+    assert samples[0].startswith("(64, 64, 3)")
+    assert len(samples) == 3
 
 
 @pytest.mark.timeout(RUN_SECONDS + 20)
