@@ -371,14 +371,19 @@ async def test_a_search_index_or_state_that_was_lost_is_rebuilt_from_the_store(
     await again.close()
 
 
-async def test_a_store_that_was_put_back_to_an_older_day_takes_search_with_it(
-    stores: Stores,
+async def test_a_store_that_was_put_back_to_an_older_day_takes_search_with_it_and_says_so(
+    stores: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
     stores.store.apply([commit(ALICE, 1, put(ALICE, "a", dataset("eye")))], now=1)
     stores.search.update([], [])
     await stores.state.save([Notes(search_change=50)])
     assert await catch_up(stores.store, stores.search, stores.state) == 1
     assert await stores.state.search_change() == 1
+    [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "at change 1, its own search index was at 50" in said
+    caplog.clear()
+    assert await catch_up(stores.store, stores.search, stores.state) == 0
+    assert not caplog.records
 
 
 # Kills
