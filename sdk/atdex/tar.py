@@ -38,6 +38,8 @@ _PLAIN: Final = re.compile(
     rb"(?=.{124}([0-7]{11})[\0 ].{20}[0\0].{188}\0)([^/.\0_][^/.\0]*)\.msgpack\0",
     re.DOTALL,
 )
+_PAX_KEYS: Final = (b"path", b"size")
+_SPARSE: Final = "GNU.sparse"
 _matters: Final = re.compile(rb"path=|size=|GNU\.sparse").search
 _WITHOUT_DATA: Final = b"123456"  # links, devices, directories, FIFOs
 
@@ -124,7 +126,7 @@ def _walk(data: mmap | bytes, shard: str, headers: list[int]) -> SampleIndex:
                 pax = _pax(text, shard, at) if _matters(text) else {}
             at = following
             continue
-        if kind == ord("S") or any(key.startswith("GNU.sparse.") for key in pax):
+        if kind == ord("S") or _SPARSE in pax or _SPARSE in global_pax:
             raise BadShard(shard, at, "a sparse member: write the shard without --sparse")
         if kind in _REGULAR:
             raw = pax.get("path", global_pax.get("path", long_name))
@@ -184,7 +186,7 @@ def _decimal(text: bytes, shard: str, at: int) -> int:
 
 
 def _pax(text: bytes, shard: str, at: int) -> dict[str, bytes]:
-    """The records `length key=value\\n` of an extended header."""
+    """The records `length key=value\\n` of an extended header, those that matter here."""
     records: dict[str, bytes] = {}
     start = 0
     while start < len(text):
@@ -198,7 +200,10 @@ def _pax(text: bytes, shard: str, at: int) -> dict[str, bytes]:
         key, equals, value = text[space + 1 : end - 1].partition(b"=")
         if not equals or end > len(text) or text[end - 1 : end] != b"\n":
             raise BadShard(shard, at, "a PAX record that is not as long as it says")
-        records[key.decode("utf-8", "replace")] = value
+        if key.startswith(b"GNU.sparse."):
+            records[_SPARSE] = value
+        elif key in _PAX_KEYS:  # of a global header, what is kept is kept for the whole file
+            records[key.decode()] = value
         start = end
     return records
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -65,6 +66,29 @@ def test_a_global_pax_header_and_a_pax_size_are_honoured() -> None:
     with pytest.raises(BadShard, match="not as long as it says"):
         found(special(b"g", pax) + inner)
     assert found(special(b"x", b"9 size=2\n") + inner)["x"] == b"da"
+
+
+def test_headers_that_do_not_matter_take_no_memory() -> None:
+    inner = tar_bytes([("x.msgpack", b"data")], form=tarfile.USTAR_FORMAT)
+    headers = []
+    for i in range(200):
+        record = b"k%03d=%s\n" % (i, b"v" * 60_000)
+        headers.append(special(b"g", b"%d %s" % (len(record) + 6, record)))
+    data = b"".join(headers) + inner
+    tracemalloc.start()
+    try:
+        assert found(data) == {"x": b"data"}
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(data) > 12_000_000 > 4 * peak
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g"])
+def test_a_sparse_member_that_a_pax_header_announces_is_refused(kind: bytes) -> None:
+    inner = tar_bytes([("x.msgpack", b"data")], form=tarfile.USTAR_FORMAT)
+    with pytest.raises(BadShard, match="sparse"):
+        found(special(kind, b"22 GNU.sparse.major=1\n") + inner)
 
 
 def special(kind: bytes, content: bytes, *, name: bytes = b"special") -> bytes:
