@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from platformdirs import user_cache_path
 
@@ -31,9 +31,6 @@ from atdex_lexicons.model import (
 )
 from atdex_lexicons.model import Dataset as DatasetRecord
 from atdex_lexicons.model import Shard as ShardRecord
-
-if TYPE_CHECKING:
-    pass
 
 S = TypeVar("S")
 

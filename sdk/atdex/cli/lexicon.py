@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from atdex_lexicons import Catalog, InvalidDocument, InvalidRecord, Problem, UnknownLexicon
 from atdex_lexicons.document import check_document, unresolved
+from atdex_lexicons.errors import shown
 from atdex_lexicons.evolution import check_evolution
 from atdex_lexicons.reading import read_json
 
@@ -109,7 +110,7 @@ def _check_all(results: list[Checked], evolution: bool) -> None:
     for result in documents:
         first = given.setdefault(result.name, result)
         if first is not result and first.value != result.value:
-            reason = f"{result.name} is also in {first.file}, with different contents"
+            reason = f"{shown(result.name)} is also in {first.file}, with different contents"
             result.problems.append(Problem("/id", reason))
 
     def resolve(nsid: str) -> Mapping[str, Any] | None:
@@ -137,7 +138,7 @@ def _check_all(results: list[Checked], evolution: bool) -> None:
 
 def _check_record(result: Checked, catalog: Catalog, broken: set[str]) -> None:
     if result.name in broken:
-        result.problems.append(Problem("/$type", f"the document {result.name} is not valid"))
+        result.problems.append(Problem("/$type", f"the document {shown(result.name)} is not valid"))
         return
     try:
         catalog.validate_record(result.value)
