@@ -53,7 +53,7 @@ from typing import Any, NamedTuple, Self
 import tantivy
 from tantivy import Query
 
-from atdex_appview.errors import InvalidPosition, SearchUnavailable
+from atdex_appview.errors import InvalidPosition, SearchUnavailable, StoreFormatUnknown
 from atdex_appview.search_query import (
     ANALYZER,
     EXACT_ANALYZER,
@@ -72,6 +72,10 @@ from atdex_appview.store.base import SearchDocument
 
 INDEX_FORMAT = "2"
 """Of the fields and analyzers. An index of another format is built anew from the store."""
+
+MARK = "format"
+FILES = "index"
+"""What an index's directory holds: a file with the format, and tantivy's own files."""
 
 WRITER_BYTES = 64_000_000
 """Bytes of documents that tantivy holds before it writes a segment: ten batches or more."""
@@ -160,15 +164,21 @@ class SearchIndex:
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """Opens or creates the index. Raises SearchUnavailable."""
-        mark = directory / "format"
-        current = mark.is_file() and mark.read_text().strip() == INDEX_FORMAT
+        """Opens or creates the index.
+
+        Raises SearchUnavailable, and StoreFormatUnknown where the directory holds anything that
+        is not an index of ours: that is never deleted.
+        """
+        mark, files = directory / MARK, directory / FILES
         try:
+            current = mark.is_file() and mark.read_bytes().strip() == INDEX_FORMAT.encode()
             if not current:
                 if directory.exists():
+                    if not {entry.name for entry in directory.iterdir()} <= {MARK, FILES}:
+                        raise StoreFormatUnknown(directory, "of another program", INDEX_FORMAT)
                     shutil.rmtree(directory)
-                (directory / "index").mkdir(parents=True)
-            index = tantivy.Index(index_schema(), str(directory / "index"))
+                files.mkdir(parents=True)
+            index = tantivy.Index(index_schema(), str(files))
             index.register_tokenizer(ANALYZER, analyzer())
             index.register_tokenizer(EXACT_ANALYZER, exact_analyzer())
             index.config_reader("manual", 0)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atdex_appview import search as search_module
-from atdex_appview.errors import InvalidPosition, SearchUnavailable
+from atdex_appview.errors import InvalidPosition, SearchUnavailable, StoreFormatUnknown
 from atdex_appview.search import Position, SearchIndex, SearchPage
 from tests.appview.records import ALICE, BOB, OTHER_SCHEMA, SCHEMA, document, uri
 
@@ -446,11 +446,21 @@ def test_an_index_of_another_format_is_made_anew(tmp_path: Path) -> None:
     index = SearchIndex.open(folder)
     index.update([document("a", "eye", 1)], [])
     index.close()
-    (folder / "format").write_text("0")
-    again = SearchIndex.open(folder)
-    assert again.fresh
-    assert again.count() == 0
-    again.close()
+    for other in (b"0", b"\xff\xfe"):
+        (folder / "format").write_bytes(other)
+        again = SearchIndex.open(folder)
+        assert again.fresh
+        assert again.count() == 0
+        again.close()
+
+
+def test_a_directory_with_anything_else_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(StoreFormatUnknown, match="another program"):
+        SearchIndex.open(folder)
+    assert [entry.name for entry in folder.iterdir()] == ["thesis.txt"]
 
 
 def test_a_damaged_index_says_what_to_do(tmp_path: Path) -> None:
