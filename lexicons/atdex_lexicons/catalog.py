@@ -34,6 +34,10 @@ RKEY_PATH = "rkey"
 
 _METHODS = ("query", "procedure")
 
+ENVELOPE_LEVELS = 16
+"""Levels that a body or message may have beyond those of a record: it has records in it, and one
+of as many levels as allowed must not spoil the page that lists it. Bodies in use have 6 around."""
+
 
 class Catalog:
     """Lexicon documents by NSID. Immutable, and safe to use from any thread.
@@ -174,7 +178,7 @@ class Catalog:
         base, name = split_ref(told, nsid)
         variant = type_name(base, name)
         check = self._part(nsid, "message", main["message"]["schema"])
-        found = check({**value, "$type": variant}, 0)
+        found = check({**value, "$type": variant}, -ENVELOPE_LEVELS)
         if found:
             raise InvalidMessage(nsid, _cut(found))
 
@@ -206,7 +210,7 @@ class Catalog:
         schema = body.get("schema")
         if schema is None:
             return
-        found = self._part(nsid, part, schema)(value, 0)
+        found = self._part(nsid, part, schema)(value, -ENVELOPE_LEVELS)
         if found:
             raise error(nsid, _cut(found))
 

@@ -18,6 +18,7 @@ from atdex_lexicons import (
     InvalidParams,
     UnknownLexicon,
 )
+from atdex_lexicons.datamodel import DEPTH_MAX
 from tests.lexicons.builders import NSID, catalog_of, document, object_of, record_of
 
 QUERY = {
@@ -137,6 +138,18 @@ def test_bodies_are_checked_against_their_schema(methods: Catalog) -> None:
             methods.validate_input(nsid, body)
     with pytest.raises(InvalidOutput, match="has no output"):
         methods.validate_output("com.example.act", {})
+
+
+def test_a_body_has_room_for_a_record_of_as_many_levels_as_allowed(methods: Catalog) -> None:
+    def body(levels: int) -> dict[str, Any]:
+        value: dict[str, Any] = {"a": 1}
+        for _ in range(levels - 1):
+            value = {"more": value}
+        return value
+
+    methods.validate_input("com.example.act", {"a": 1, "more": [body(DEPTH_MAX)]})
+    with pytest.raises(InvalidInput, match="nested deeper"):
+        methods.validate_input("com.example.act", {"a": 1, "more": body(DEPTH_MAX + 100)})
 
 
 def test_messages_are_told_apart_by_their_frame_or_their_type(methods: Catalog) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import atdex_lexicons
-from atdex_lexicons import InvalidRecord
+from atdex_lexicons import InvalidData, InvalidRecord
+from atdex_lexicons.datamodel import DEPTH_MAX, encode, from_json
 from atdex_lexicons.families import check_record, collections, project
 from atdex_lexicons.model import Dataset
 
@@ -38,6 +39,17 @@ def deep_list(levels: int) -> Any:
 @pytest.mark.parametrize("make", [deep, deep_list])
 def test_ten_thousand_levels_are_an_error_of_the_record(field: str, make: Any) -> None:
     assert problems_of("science.alt.dataset.entry", entry(**{field: make(10_000)}))
+
+
+@pytest.mark.parametrize("field", ["metadata", "contentMetadata", "unknownField"])
+def test_the_levels_that_a_record_may_have_are_those_that_its_encoding_may_have(field: str) -> None:
+    collection = "science.alt.dataset.entry"
+    within, beyond = entry(**{field: deep(DEPTH_MAX - 2)}), entry(**{field: deep(DEPTH_MAX - 1)})
+    check_record(CATALOG, collection, TID, within)
+    encode(from_json(within))
+    assert problems_of(collection, beyond)
+    with pytest.raises(InvalidData):
+        encode(from_json(beyond))
 
 
 def test_ten_thousand_levels_in_a_schema_are_an_error_of_the_record() -> None:

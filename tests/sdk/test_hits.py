@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import pytest
 
 import atdex
 from atdex.errors import RecordMismatch, RecordRefused
+from atdex_lexicons.datamodel import DEPTH_MAX
 from tests.sdk.fake_node import HANDLE, SCHEMA, FakeNode, entry, fake_node, key, uri
 
 SHARD = {
@@ -82,6 +84,17 @@ def test_a_bad_record_is_left_out_with_its_reason_and_the_others_stay(node: Fake
     results = atdex.search("set", node=node.url)
     assert [hit.uri for hit in results] == [uris[0], uris[3]]
     assert [type(error) for error in results.refused] == [RecordMismatch, RecordRefused]
+
+
+def test_a_record_of_as_many_levels_as_allowed_does_not_spoil_its_page(node: FakeNode) -> None:
+    uris = fill(node, 3)
+    deep: dict[str, Any] = {}
+    for _ in range(DEPTH_MAX - 2):
+        deep = {"a": deep}
+    node.records[uris[1]]["metadata"] = deep
+    results = atdex.search("set", node=node.url)
+    assert [hit.uri for hit in results] == uris
+    assert not results.refused
 
 
 def test_arguments_that_make_no_sense_are_refused() -> None:

@@ -231,7 +231,7 @@ def _read_dataset(record: Mapping[str, Any], problems: list[Problem]) -> Dataset
 def _read_metadata(value: Any, problems: list[Problem]) -> dict[str, Any]:
     if value is not None and not is_bytes(value):
         # `plain-metadata` hid it from the lexicon, so nobody has asked yet whether it is data.
-        wrong = unknown(value, 0)
+        wrong = unknown(value, 1)
         if wrong is not None:
             problems += under("metadata", wrong)
             return {}
