@@ -134,11 +134,6 @@ class Writer:
         self._running = False
         self._untidy = False
 
-    @property
-    def lag(self) -> float:
-        """Seconds that the oldest change which is not acknowledged has waited; 0 for none."""
-        return time.monotonic() - self._unacknowledged[0].since if self._unacknowledged else 0.0
-
     def knows(self, did: str) -> bool:
         """Whether the store has applied anything of this account."""
         return self._store.knows(did)

@@ -153,7 +153,7 @@ def test_of_two_versions_in_one_batch_the_last_one_wins(store: DuckDBStore) -> N
         ],
         now=1,
     )
-    assert [d.name for d in store.search_documents([A])] == ["third"]
+    assert [d.name for d in store.all_search_documents()] == ["third", "b"]
     assert store.records([A])[A].rev == commit(ALICE, 3).rev
     assert names(store) == ["b", "a"], "an update in the batch does not move a to the top"
     assert store.counts()["dataset"] == 2
@@ -470,29 +470,23 @@ def test_no_text_from_a_request_is_an_error(store: DuckDBStore, text: str) -> No
     assert names(store, name=text) == []
     assert names(store, tag=text, publisher=text, schema=text) == []
     assert store.resolve_label(text, text, text) is None
-    assert store.dataset_named(ALICE, text) is None
     assert store.schema_summaries([text]) == {}
     assert store.labels_of([text]) == {}
     assert store.verifications_of([text]) == {}
-    assert store.search_documents([text]) == []
     assert store.publishers([text]) == {}
     assert store.did_of_handle(text) is None
 
 
 def test_a_name_with_a_nul_or_a_quote_is_stored_as_it_is(store: DuckDBStore) -> None:
     store.apply([commit(ALICE, 1, put(ALICE, "a", dataset("it's\0so"), created=True))], now=1)
-    found = store.dataset_named(ALICE, "it's\0so")
-    assert found is not None
-    assert found.rkey == "a"
+    assert names(store, name="it's\0so") == ["a"]
 
 
-def test_the_newest_dataset_of_a_name_is_the_one_meant(store: DuckDBStore) -> None:
+def test_datasets_of_a_name_are_listed_newest_first(store: DuckDBStore) -> None:
     store.apply([commit(ALICE, 1, put(ALICE, "a", dataset("x")))], now=1)
     store.apply([commit(ALICE, 2, put(ALICE, "b", dataset("x")))], now=2)
     store.apply([commit(BOB, 1, put(BOB, "c", dataset("x")))], now=3)
-    found = store.dataset_named(ALICE, "x")
-    assert found is not None
-    assert found.rkey == "b"
+    assert names(store, publisher=ALICE, name="x") == ["b", "a"]
 
 
 def test_an_empty_store_answers_every_question(store: DuckDBStore) -> None:

@@ -233,10 +233,6 @@ class IndexStore(Protocol):
         """The label record; without `version`, the newest by semver, then by creation."""
         ...
 
-    def dataset_named(self, did: str, name: str) -> StoredRecord | None:
-        """The newest visible dataset of that publisher with exactly that name."""
-        ...
-
     def schema_summaries(self, uris: Sequence[str]) -> dict[str, SchemaSummary]: ...
 
     def labels_of(self, dataset_uris: Sequence[str]) -> dict[str, list[LabelSummary]]:
@@ -254,10 +250,6 @@ class IndexStore(Protocol):
 
         A later claim of a handle that another account still claims changes nothing.
         """
-        ...
-
-    def search_documents(self, uris: Sequence[str]) -> list[SearchDocument]:
-        """The documents of those datasets that are visible."""
         ...
 
     def all_search_documents(self) -> Iterator[SearchDocument]:

@@ -171,10 +171,6 @@ class Reads:
         best = max(rows, key=lambda row: (semver_key(row[1]), row[2] or 0, row[3]))
         return self.records([best[0]]).get(best[0])
 
-    def dataset_named(self, did: str, name: str) -> StoredRecord | None:
-        found = self.list_records("dataset", publisher=did, name=name, limit=1)
-        return found[0] if found else None
-
     def schema_summaries(self, uris: Sequence[str]) -> dict[str, SchemaSummary]:
         query = "SELECT visible, uri, cid, name, version FROM schema WHERE uri IN ({})"
         rows = self._by_keys(query, uris)
@@ -220,10 +216,6 @@ class Reads:
 
     def counts(self) -> Mapping[Kind | Literal["publishers"], int]:
         return self._repos.counts()
-
-    def search_documents(self, uris: Sequence[str]) -> list[SearchDocument]:
-        query = f"SELECT visible, {SEARCH_COLUMNS} FROM dataset WHERE uri IN ({{}})"
-        return [search_document(row[1:]) for row in self._by_keys(query, uris) if row[0]]
 
     def all_search_documents(self) -> Iterator[SearchDocument]:
         """On a connection of its own, so that other reads of the thread do not end it."""
