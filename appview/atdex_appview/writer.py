@@ -279,15 +279,19 @@ class Writer:
             raise WriteFailed(name, len(batch)) from failure
 
     async def _tidy(self) -> None:
-        """Work for quiet times. What a reader is in the way of waits for the next one."""
+        """Work for quiet times. What a reader or a search that is behind is in the way of waits
+        for the next one.
+        """
         number = await self._state.search_change()
+        behind = number != self._store.change_number()
 
         def tidy() -> bool:
             if number is not None:
                 self._store.forget_removed(number)
             return self._store.checkpoint()
 
-        self._untidy = not await self._step("record store", (), tidy)
+        folded = await self._step("record store", (), tidy)
+        self._untidy = behind or not folded
 
 
 def merged(applied: Sequence[Applied]) -> tuple[list[SearchDocument], list[str]]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from atdex_appview.catch_up import catch_up
 from atdex_appview.errors import StoreUnavailable, WriteFailed
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import Notes, QuarantinedRecord, State
-from atdex_appview.store.base import Applied, Change, Delete, StatusChange
+from atdex_appview.store.base import Applied, Change, Delete, SearchDocument, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import WAITING_BATCHES, Writer
 from atdex_lexicons.errors import Problem
@@ -305,6 +305,28 @@ async def test_closing_writes_what_was_submitted_and_takes_no_more(stores: Store
 
 
 async def test_a_quiet_writer_folds_the_log_in_and_forgets_removals(stores: Stores) -> None:
+    writer = writer_of(stores, max_delay=0.001, idle_seconds=0.05)
+    running = asyncio.create_task(writer.run())
+    done = Done()
+    await writer.submit(commit(ALICE, 1, put(ALICE, "a", dataset())), lambda: done.of(1))
+    await done.until(1)
+    await writer.submit(StatusChange(ALICE, active=False, status="deleted"), lambda: done.of(2))
+    await done.until(2)
+    await until(lambda: not stores.store.changed_since(0).removed)
+    await writer.close()
+    await running
+
+
+async def test_a_quiet_writer_whose_search_is_behind_tidies_again_once_it_is_not(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = stores.search.update
+
+    def slowly(documents: Sequence[SearchDocument], removed: Sequence[str]) -> None:
+        time.sleep(0.3)
+        update(documents, removed)
+
+    monkeypatch.setattr(stores.search, "update", slowly)
     writer = writer_of(stores, max_delay=0.001, idle_seconds=0.05)
     running = asyncio.create_task(writer.run())
     done = Done()
