@@ -19,7 +19,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -38,6 +38,15 @@ class Validators(msgspec.Struct, frozen=True, omit_defaults=True):
 
     etag: str | None = None
     modified: str | None = None
+
+    @classmethod
+    def told(cls, etag: str | None, modified: str | None) -> Self:
+        """What a server said, as far as it can be said back: headers that are sent are ASCII."""
+        plain = (
+            text if text and text.isascii() and text.isprintable() else None
+            for text in (etag, modified)
+        )
+        return cls(*plain)
 
     @property
     def strong(self) -> str | None:

@@ -292,7 +292,7 @@ class _Download:
         if status == 206:
             self._continue(response, hasher)
         else:
-            self.validators = Validators(
+            self.validators = Validators.told(
                 response.headers.get("etag"), response.headers.get("last-modified")
             )
             self.partial.begin(self.validators)

@@ -118,6 +118,23 @@ def test_a_download_of_an_earlier_process_goes_on_where_it_ended(cache: ShardCac
     assert server.requests[1]["range"] == "bytes=30000-"
 
 
+@pytest.mark.parametrize("header", ["ETag", "Last-Modified"])
+@pytest.mark.parametrize("expects", [WANTED, None])
+def test_a_version_that_cannot_be_said_back_is_none(
+    fetcher: Fetcher, header: str, expects: Expected | None
+) -> None:
+    def cut(exchange: Exchange) -> None:
+        exchange.cut_off(200, CONTENT, 30_000, **{header: '"\xe9"'})
+
+    def answer(exchange: Exchange) -> None:
+        exchange.ranged(CONTENT, **{header: '"\xe9"'})
+
+    with scripted(cut, answer) as server:
+        assert fetcher.fetch(server.url, expects).read_bytes() == CONTENT
+        assert fetcher.fetch(server.url, expects).read_bytes() == CONTENT
+    assert not {"if-range", "if-none-match", "if-modified-since"} & set().union(*server.requests)
+
+
 def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning(fetcher: Fetcher) -> None:
     old = b"x" * len(CONTENT)
     with scripted(broken(30_000, old, ETag='"v0"'), whole) as server:

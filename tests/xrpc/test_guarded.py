@@ -226,6 +226,7 @@ def test_a_redirect_is_not_followed_unless_asked(site: str, get: Get) -> None:
         "file:///etc/passwd",
         "pipe:ls",
         "http://[",
+        "http://xn--aaaaaaaaaa.com/",
         "https:ls",
     ],
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atdex_xrpc import AddressPolicy, UnsafeAddress, UnsafeUrl, check_address, check_url
+from atdex_xrpc.addresses import guarded_async_client, guarded_client, resolve, resolve_async
 from atdex_xrpc.networks import findings
 
 PUBLIC = [
@@ -246,6 +248,8 @@ def test_a_plain_url_passes(url: str) -> None:
         "http://evil.example.1/",
         "http://\uff11\uff12\uff17.0.0.1/",
         "http://\u2460\u2461\u2466.0.0.1/",
+        "http://xn--/",
+        "http://xn--aaaaaaaaaa.com/",
         "http://example.com:0/",
         "http://example.com:65536/",
         "http://example.com:-1/",
@@ -275,3 +279,44 @@ def test_any_text_is_a_url_or_an_unsafe_one(text: str) -> None:
             continue
         assert parsed.host
         assert not parsed.userinfo
+
+
+@pytest.mark.parametrize("refused", ["169.254.169.254", "127.0.0.1", "fe80::1%eth0", "nonsense"])
+async def test_what_a_lookup_of_ones_own_gives_is_checked_as_well(refused: str) -> None:
+    async def lookup(host: str) -> list[str]:
+        return ["1.1.1.1", refused]
+
+    policy = AddressPolicy(lookup=lookup)
+    with pytest.raises(UnsafeAddress):
+        await resolve_async("alice.test", 443, policy)
+    async with guarded_async_client(policy) as http:
+        with pytest.raises(UnsafeAddress):
+            await http.get("http://alice.test/")
+
+
+async def test_a_lookup_gives_the_addresses_in_its_order_without_repeats() -> None:
+    async def lookup(host: str) -> list[str]:
+        return ["8.8.8.8", "1.1.1.1", "8.8.8.8", *(f"9.9.9.{n}" for n in range(50))]
+
+    found = await resolve_async("alice.test", 443, AddressPolicy(lookup=lookup))
+    assert found[:2] == ["8.8.8.8", "1.1.1.1"]
+    assert len(found) == 16
+
+
+async def test_a_lookup_that_fails_is_a_failed_connection() -> None:
+    async def lookup(host: str) -> list[str]:
+        raise OSError("no answer")
+
+    async with guarded_async_client(AddressPolicy(lookup=lookup)) as http:
+        with pytest.raises(httpx.ConnectError, match="no answer"):
+            await http.get("http://alice.test/")
+
+
+def test_a_lookup_is_for_asyncio_only() -> None:
+    async def lookup(host: str) -> list[str]:
+        return ["1.1.1.1"]
+
+    with pytest.raises(ValueError, match="asyncio"):
+        resolve("alice.test", 443, AddressPolicy(lookup=lookup))
+    with guarded_client(AddressPolicy(lookup=lookup)) as http, pytest.raises(ValueError):
+        http.get("http://alice.test/")

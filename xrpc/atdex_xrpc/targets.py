@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import httpx
@@ -26,9 +26,14 @@ class AddressPolicy:
 
     `allow_private` adds loopback, private and shared networks. Link-local networks, metadata
     services, multicast, unspecified and reserved addresses are refused always.
+
+    `lookup` gives the addresses of a host in place of the system's resolver; what it gives is
+    checked in the same way. It may raise OSError where there is no answer; anything else that it
+    raises reaches whoever made the request. For asyncio only.
     """
 
     allow_private: bool = False
+    lookup: Callable[[str], Awaitable[Iterable[str]]] | None = None
 
 
 def check_url(url: str, *, schemes: Iterable[str] = ("http", "https")) -> httpx.URL:
@@ -54,7 +59,11 @@ def check_url(url: str, *, schemes: Iterable[str] = ("http", "https")) -> httpx.
     authority = url.partition("://")[2].partition("/")[0].partition("?")[0].partition("#")[0]
     if parsed.userinfo or "@" in authority:
         raise UnsafeUrl(url, "it contains credentials")
-    _check_host(url, parsed.host)
+    try:
+        host = parsed.host
+    except UnicodeError:  # httpx decodes `xn--…` when the host is looked at
+        raise UnsafeUrl(url, "its host is no internationalised name") from None
+    _check_host(url, host)
     if parsed.port is not None and not 0 < parsed.port < 65_536:
         raise UnsafeUrl(url, "its port does not exist")
     return parsed
@@ -113,20 +122,30 @@ _AddrInfo = tuple[
 def resolve(host: str, port: int, policy: AddressPolicy) -> list[str]:
     """The addresses of `host`, all of them checked, in the resolver's order.
 
-    Raises UnsafeAddress if a single one is refused, OSError where there is none.
+    Raises UnsafeAddress if a single one is refused, OSError where there is none, ValueError for a
+    policy with a `lookup`, which is for asyncio.
     """
-    return _checked(host, policy, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    if policy.lookup is not None:
+        raise ValueError("a policy with a lookup of its own is for asyncio only")
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return _checked(host, policy, _addresses(found))
 
 
 async def resolve_async(host: str, port: int, policy: AddressPolicy) -> list[str]:
-    """`resolve` without blocking the event loop."""
+    """`resolve` without blocking the event loop, by the policy's `lookup` where it has one."""
+    if policy.lookup is not None:
+        return _checked(host, policy, await policy.lookup(host))
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return _checked(host, policy, found)
+    return _checked(host, policy, _addresses(found))
 
 
-def _checked(host: str, policy: AddressPolicy, found: Iterable[_AddrInfo]) -> list[str]:
-    addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+def _addresses(found: Iterable[_AddrInfo]) -> Iterable[str]:
+    return (str(sockaddr[0]) for *_, sockaddr in found)
+
+
+def _checked(host: str, policy: AddressPolicy, found: Iterable[str]) -> list[str]:
+    addresses = list(dict.fromkeys(found))
     for address in addresses:
         check_address(address, policy, host=host)
     return addresses[:MAX_ADDRESSES]
