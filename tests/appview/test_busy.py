@@ -12,9 +12,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from atdex_appview.busy import Busy
+from atdex_appview.busy import MAX_REQUESTS, Busy
 from tests.appview.index import error_of
 from tests.support.http import serve_app
+from tests.support.paths import TESTS
 
 
 def test_a_request_too_many_is_503_in_the_shape_of_every_refusal_and_the_next_is_answered() -> None:
@@ -42,6 +43,11 @@ def test_a_request_too_many_is_503_in_the_shape_of_every_refusal_and_the_next_is
         assert refused.headers["access-control-allow-origin"] == "*"
         assert first.result().text == "done"
         assert http.get("/").text == "done"
+
+
+def test_the_guide_says_how_many_requests_are_taken_at_once() -> None:
+    guide = (TESTS.parent / "docs" / "run-a-node.md").read_text()
+    assert f"Beyond {MAX_REQUESTS} requests at once" in guide
 
 
 def test_connections_that_only_stay_open_shut_nobody_out() -> None:
