@@ -21,6 +21,9 @@ _ENTRIES = 64
 """Entries looked at in each list of a document; real ones have one to three."""
 _URL_CHARS = 2_048
 
+INVALID_HANDLE = "handle.invalid"
+"""What stands in the place of a handle that is not one, or is not the account's (specification)."""
+
 
 def document_url(did: str, plc: str, *, local: bool = False) -> str:
     """Where the document of `did` is: in the directory `plc`, or on the host of a did:web.
@@ -51,8 +54,10 @@ def document_url(did: str, plc: str, *, local: bool = False) -> str:
 def parse_document(did: str, raw: bytes) -> Identity:
     """What the document says about the account. Raises InvalidIdentity.
 
-    A document without a signing key or PDS is valid; the fields are None, and so is a handle
-    that is not one. A signing key that cannot be parsed is None as well.
+    A document without a signing key or PDS is valid; the fields are None. A signing key that cannot
+    be parsed is None as well. `claimed` is the first alias that is a handle, in lower case; nobody
+    has checked it, so `handle` is None, or INVALID_HANDLE where there are handles but all of bad
+    form.
     """
     if len(raw) > limits.DID_DOCUMENT_BYTES:
         raise InvalidIdentity(did, f"a DID document of more than {limits.DID_DOCUMENT_BYTES} bytes")
@@ -64,22 +69,27 @@ def parse_document(did: str, raw: bytes) -> Identity:
         raise InvalidIdentity(did, "the DID document is not an object")
     if document.get("id") != did:
         raise InvalidIdentity(did, f"the DID document is of {str(document.get('id'))[:80]!r}")
+    claimed, handle = _claim(document)
     return Identity(
         did=did,
-        handle=_handle(document),
+        handle=handle,
+        claimed=claimed,
         pds=_pds(did, document),
         signing_key=_signing_key(did, document),
     )
 
 
-def _handle(document: Mapping[str, Any]) -> str | None:
-    """The first `at://` alias, as the specification says; later ones are not looked at."""
+def _claim(document: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The claimed handle, and what `handle` is before anybody has checked that."""
     names = document.get("alsoKnownAs")
+    told: str | None = None
     for name in names[:_ENTRIES] if type(names) is list else ():
         if type(name) is str and name.startswith("at://"):
             handle = name[len("at://") :].lower()
-            return handle if is_handle(handle) else None
-    return None
+            if is_handle(handle):
+                return handle, None
+            told = INVALID_HANDLE
+    return None, told
 
 
 def _pds(did: str, document: Mapping[str, Any]) -> str | None:

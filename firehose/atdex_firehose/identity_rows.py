@@ -34,7 +34,7 @@ TABLE = """
 CREATE TABLE IF NOT EXISTS firehose_identities (
     did TEXT PRIMARY KEY, handle TEXT, claimed TEXT, pds TEXT, signing_key TEXT,
     gone INTEGER NOT NULL, fetched_at REAL NOT NULL, handle_checked_at REAL NOT NULL)
-    WITHOUT ROWID;
+    WITHOUT ROWID
 """
 
 SELECT = (

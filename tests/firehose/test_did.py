@@ -25,7 +25,8 @@ def test_key_pds_and_handle_are_read() -> None:
     assert identity.did == DID
     assert identity.signing_key == parse_multikey(KEY.multikey).did_key
     assert identity.pds == "https://pds.test"
-    assert identity.handle == "alice.test"
+    assert identity.claimed == "alice.test"
+    assert identity.handle is None  # nobody has checked it
 
 
 @pytest.mark.parametrize(
@@ -106,9 +107,23 @@ def test_a_pds_that_is_not_an_origin_is_none(endpoint: object) -> None:
     assert parse(document).pds is None
 
 
-@pytest.mark.parametrize("names", [None, [], 5, [5], ["https://alice.test"], ["at://not a handle"]])
-def test_a_document_without_a_handle_has_none(names: object) -> None:
-    assert parse(did_document(DID, KEY) | {"alsoKnownAs": names}).handle is None
+@pytest.mark.parametrize("names", [None, [], 5, [5], ["https://alice.test"]])
+def test_a_document_without_a_handle_claims_none(names: object) -> None:
+    identity = parse(did_document(DID, KEY) | {"alsoKnownAs": names})
+    assert (identity.claimed, identity.handle) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["at://not a handle", "at://", "at://alice.test/x", "at://alice", "at://" + "a" * 5000]
+)
+def test_a_claim_of_bad_form_is_an_invalid_handle(name: str) -> None:
+    identity = parse(did_document(DID, KEY) | {"alsoKnownAs": [name]})
+    assert (identity.claimed, identity.handle) == (None, "handle.invalid")
+
+
+def test_the_first_alias_that_is_a_handle_is_the_claim() -> None:
+    names = ["https://x.test", 5, "at://not a handle", "at://Second.test", "at://third.test"]
+    assert parse(did_document(DID, KEY) | {"alsoKnownAs": names}).claimed == "second.test"
 
 
 @pytest.mark.parametrize(
