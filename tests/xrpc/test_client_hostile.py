@@ -213,7 +213,10 @@ def test_a_redirect_is_not_followed(make: Call, status: int) -> None:
     assert "169.254.169.254" in str(error)
 
 
-@pytest.mark.parametrize("target", ["pipe:ls", "//", "http://", "http://[", "https:ls", "%00"])
+@pytest.mark.parametrize(
+    "target",
+    ["pipe:ls", "//", "http://", "http://[", "http://xn--aaaaaaaaaa.com/", "https:ls", "%00"],
+)
 def test_a_redirect_to_nonsense_is_an_error_of_ours_too(make: Call, target: str) -> None:
     headers = {"location": target}
     with answering(lambda: Response(None, 302, headers)) as url:

@@ -129,7 +129,7 @@ class Client(_Base):
                 )
                 for chunk in response.iter_raw():
                     reply.feed(chunk, monotonic())
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
             raise _failed(call, error) from error
         return reply
 
@@ -205,7 +205,7 @@ class AsyncClient(_Base):
                 )
                 async for chunk in response.aiter_raw():
                     reply.feed(chunk, monotonic())
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
             raise _failed(call, error) from error
         except TimeoutError:
             raise TransportFailed(call.url, "the answer took too long") from None
@@ -227,9 +227,10 @@ class AsyncClient(_Base):
         await self.close()
 
 
-def _failed(call: Call, error: httpx.TransportError | httpx.InvalidURL) -> XrpcError:
+def _failed(call: Call, error: httpx.TransportError | httpx.InvalidURL | UnicodeError) -> XrpcError:
     reason = shown(str(error)) or "no answer"
-    if isinstance(error, httpx.InvalidURL):
-        # The URL that was asked is fine, so it is the target of a redirect, which httpx parses.
+    if isinstance(error, httpx.InvalidURL | UnicodeError):
+        # The URL that was asked is fine, so it is the target of a redirect, which httpx parses
+        # (a UnicodeError is a host `xn--…` that does not decode).
         return UnexpectedResponse(call.url, f"redirected to what is no URL: {reason}")
     return TransportFailed(call.url, f"{type(error).__name__}: {reason}")
