@@ -17,11 +17,10 @@ from collections.abc import Mapping, Sequence
 from atdex_firehose.errors import InvalidCommit
 from atdex_firehose.frames import Op
 from atdex_firehose.mst_nodes import (
-    LINK,
-    NULL,
+    FIRST,
+    LAST,
     Node,
     Tree,
-    cid_in,
     head_of,
     is_key,
     is_tree_cid,
@@ -47,7 +46,7 @@ def invert_ops(did: str, root: bytes, ops: Sequence[Op], blocks: Mapping[bytes, 
             raise InvalidCommit(did, "a path occurs twice in one commit")
         for op in sorted(ops, key=_order):
             tree.undo(op)
-    return tree.seal()
+    return tree.top()
 
 
 def _order(op: Op) -> tuple[bool, str]:
@@ -63,56 +62,42 @@ class _PartialTree:
     def __init__(self, did: str, root: bytes, blocks: Mapping[bytes, bytes]) -> None:
         self.did = did
         self.blocks = blocks
-        node = parse_node(did, self._block(root), 0)
+        self.root = node = parse_node(did, self._block(root), 0, root)
         if node.keys:
             node.layer = key_layer(node.keys[0])
-        elif node.links[0] != NULL:
+        elif node.kids[0] is not None:
             raise InvalidCommit(did, "the top node of the tree is empty")
-        node.link = LINK + root
-        self.root = node
 
     def undo(self, op: Op) -> None:
         """Take one op back."""
-        try:
-            key = op.path.encode("ascii")
-        except UnicodeEncodeError:
-            key = b""
+        path = op.path
+        key = path.encode() if path.isascii() else b""
         if not is_key(key):
-            raise InvalidCommit(self.did, f"the path {op.path[:80]!r} is not collection/rkey")
+            raise InvalidCommit(self.did, f"the path {path[:80]!r} is not collection/rkey")
         if op.action == "create":
             self._remove(key, self._cid(op, op.cid))
-        elif op.action == "delete":
-            self._insert(key, self._cid(op, op.prev))
         elif op.action == "update":
             self._replace(key, self._cid(op, op.cid), self._cid(op, op.prev))
         else:
-            raise InvalidCommit(self.did, f"{op.path} with the action {op.action!r}")
+            self._insert(key, self._cid(op, op.prev))
 
-    def seal(self) -> bytes:
-        """Take away what is empty at the top, write the changed nodes, and give the root's CID."""
+    def top(self) -> bytes:
+        """The root's CID, when what is empty above it is taken away."""
         top = self.root
-        while not top.keys and top.links[0] != NULL:
-            below = top.links[0]
+        while not top.keys and top.kids[0] is not None:
+            below = top.kids[0]
             if not isinstance(below, Node):
-                if cid_in(below) not in self.blocks:
-                    return cid_in(below)
-                below = self._load(below, top.layer - 1, None, None)
+                if below not in self.blocks:
+                    return below
+                below = self._load(below, top.layer - 1, FIRST, LAST)
             top = below
-        changed = [top] if top.link is None else []
-        for node in changed:
-            changed += [x for x in node.links if isinstance(x, Node) and x.link is None]
-        link = top.link
-        for node in reversed(changed):
-            link = node.seal()
-        assert link is not None
-        return cid_in(link)
+        return top.cid
 
     def _cid(self, op: Op, cid: bytes | None) -> bytes:
-        if not is_tree_cid(cid):
+        if cid is None or not is_tree_cid(cid):
             raise InvalidCommit(
                 self.did, f"{op.action} of {op.path} lacks the CID of a record, before or after it"
             )
-        assert cid is not None
         return cid
 
     def _block(self, cid: bytes) -> bytes:
@@ -121,21 +106,20 @@ class _PartialTree:
             raise InvalidCommit(self.did, f"a node of the tree is missing: {cid.hex()}")
         return block
 
-    def _load(self, link: Tree, layer: int, low: bytes | None, high: bytes | None) -> Node:
-        """The node behind a link that is not NULL: it belongs to `layer`, and its keys between
-        `low` and `high`, so that no node can stand in two places."""
-        if isinstance(link, Node):
-            return link
-        node = parse_node(self.did, self._block(cid_in(link)), layer)
+    def _load(self, kid: Node | bytes, layer: int, low: bytes, high: bytes) -> Node:
+        """A subtree's top: it belongs to `layer`, and its keys between `low` and `high`, so that
+        no node can stand in two places."""
+        if isinstance(kid, Node):
+            return kid
+        node = parse_node(self.did, self._block(kid), layer, kid)
         keys = node.keys
         if not keys:
-            if node.links[0] == NULL:
+            if node.kids[0] is None:
                 raise InvalidCommit(self.did, "a node of the tree is empty")
-        elif (low is not None and keys[0] <= low) or (high is not None and keys[-1] >= high):
+        elif keys[0] <= low or keys[-1] >= high:
             raise InvalidCommit(self.did, f"keys of the tree are out of order at {keys[0][:80]!r}")
-        if layer <= 0 and (layer < 0 or any(link != NULL for link in node.links)):
+        if layer <= 0 and (layer < 0 or node.kids.count(None) != len(node.kids)):
             raise InvalidCommit(self.did, "the tree has nodes below layer 0")
-        node.link = link
         return node
 
     def _descend(self, key: bytes, layer: int) -> tuple[list[tuple[Node, int]], bool]:
@@ -144,7 +128,7 @@ class _PartialTree:
         or to where the tree has nothing."""
         way = []
         node = self.root
-        low = high = None
+        low, high = FIRST, LAST
         while True:
             keys = node.keys
             i = bisect_left(keys, key)
@@ -155,81 +139,86 @@ class _PartialTree:
                     return way, True
             if i:
                 low = keys[i - 1]
-            link = node.links[i]
-            if node.layer <= layer or link == NULL:
+            kid = node.kids[i]
+            if kid is None or node.layer <= layer:
                 return way, False
-            child = self._load(link, node.layer - 1, low, high)
-            node.links[i] = child
-            node = child
+            if not isinstance(kid, Node):
+                node.kids[i] = kid = self._load(kid, node.layer - 1, low, high)
+            node = kid
+
+    def _find(self, key: bytes, cid: bytes) -> list[tuple[Node, int]]:
+        """The way to a key that is there with this CID."""
+        way, found = self._descend(key, 0)
+        if not found:
+            raise InvalidCommit(self.did, f"{key.decode()} is not in the tree")
+        node, i = way[-1]
+        if node.value(i) != cid:
+            raise InvalidCommit(self.did, f"{key.decode()} has another CID in the tree")
+        return way
 
     def _replace(self, key: bytes, cid: bytes, prev: bytes) -> None:
-        way, found = self._descend(key, 0)
+        way = self._find(key, cid)
         node, i = way[-1]
-        self._expect(key, cid, node, i, found)
-        for passed, _ in way:
-            passed.link = None
+        node.open()
         node.tails[i] = tail_of(prev)
+        _seal(way)
 
     def _remove(self, key: bytes, cid: bytes) -> None:
-        way, found = self._descend(key, 0)
+        way = self._find(key, cid)
         node, i = way[-1]
-        self._expect(key, cid, node, i, found)
         if key_layer(key) != node.layer:
             raise InvalidCommit(self.did, f"{key.decode()} is not in the layer that it belongs in")
-        for passed, _ in way:
-            passed.link = None
-        keys, links = node.keys, node.links
-        joined = self._join(links[i], links[i + 1], node.layer - 1, key)
-        links[i : i + 2] = [joined]
+        node.open()
+        keys, kids = node.keys, node.kids
+        kids[i : i + 2] = [self._join(kids[i], kids[i + 1], node.layer - 1, key)]
         del keys[i], node.heads[i], node.tails[i]
         if i < len(keys):
             node.heads[i] = head_of(keys[i - 1] if i else b"", keys[i])
-        while not node.keys and node.links[0] == NULL:  # what is empty goes, upwards
+        while not node.keys and node.kids[0] is None:  # what is empty goes, upwards
             way.pop()
             if not way:
-                self.root = Node(0, [], [], [NULL], [])
-                break
+                self.root = _new(0, [], [None], [], [])
+                return
             node, i = way[-1]
-            node.links[i] = NULL
-
-    def _expect(self, key: bytes, cid: bytes, node: Node, i: int, found: bool) -> None:
-        if not found:
-            raise InvalidCommit(self.did, f"{key.decode()} is not in the tree")
-        if node.value(i) != cid:
-            raise InvalidCommit(self.did, f"{key.decode()} has another CID in the tree")
+            node.open()
+            node.kids[i] = None
+        _seal(way)
 
     def _join(self, left: Tree, right: Tree, layer: int, key: bytes) -> Tree:
         """One tree of the two beside `key`, which goes."""
-        if left == NULL:
+        if left is None:
             return right
-        if right == NULL:
+        if right is None:
             return left
-        top = None
+        a = self._load(left, layer, FIRST, key)
+        joined = [a]
         while True:
-            a = self._load(left, layer, None, key)
-            b = self._load(right, layer, key, None)
-            if top is None:
-                top = a
-            a.link = None
-            left, right = a.links[-1], b.links[0]
+            b = self._load(right, layer, key, LAST)
+            a.open()
+            b.open()
+            left, right = a.kids[-1], b.kids[0]
             if b.keys:
                 b.heads[0] = head_of(a.keys[-1] if a.keys else b"", b.keys[0])
             at = len(a.keys)
             a.keys += b.keys
             a.heads += b.heads
             a.tails += b.tails
-            a.links += b.links[1:]
-            if left == NULL or right == NULL:
-                a.links[at] = right if left == NULL else left
-                return top
+            a.kids += b.kids[1:]
+            if left is None or right is None:
+                a.kids[at] = right if left is None else left
+                for node in reversed(joined):
+                    node.seal()
+                return joined[0]
             layer -= 1
-            a.links[at] = left = self._load(left, layer, None, key)
+            a.kids[at] = below = self._load(left, layer, FIRST, key)
+            joined.append(below)
+            a = below
 
     def _insert(self, key: bytes, cid: bytes) -> None:
         layer = key_layer(key)
         root = self.root
-        if not root.keys and root.links[0] == NULL:
-            self.root = _alone(layer, key, cid, NULL, NULL)
+        if not root.keys and root.kids[0] is None:
+            self.root = _alone(layer, key, cid, None, None)
             return
         if layer > root.layer:
             left, right = self._split(root, root.layer, key)
@@ -240,26 +229,27 @@ class _PartialTree:
         way, found = self._descend(key, layer)
         if found:
             raise InvalidCommit(self.did, f"{key.decode()} was deleted and is in the tree")
-        for passed, _ in way:
-            passed.link = None
         node, i = way[-1]
+        node.open()
         if node.layer > layer:
-            node.links[i] = _raise(_alone(layer, key, cid, NULL, NULL), layer, node.layer - 1)
+            node.kids[i] = _raise(_alone(layer, key, cid, None, None), layer, node.layer - 1)
+            _seal(way)
             return
         keys = node.keys
-        node.links[i : i + 1] = self._split(node.links[i], layer - 1, key)
+        node.kids[i : i + 1] = self._split(node.kids[i], layer - 1, key)
         keys.insert(i, key)
         node.heads.insert(i, head_of(keys[i - 1] if i else b"", key))
         node.tails.insert(i, tail_of(cid))
         if i + 1 < len(keys):
             node.heads[i + 1] = head_of(key, keys[i + 1])
+        _seal(way)
 
-    def _split(self, link: Tree, layer: int, key: bytes) -> tuple[Tree, Tree]:
+    def _split(self, kid: Tree, layer: int, key: bytes) -> tuple[Tree, Tree]:
         """The two trees beside `key`, which comes."""
         cuts = []
-        low = high = None
-        while link != NULL:
-            node = self._load(link, layer, low, high)
+        low, high = FIRST, LAST
+        while kid is not None:
+            node = self._load(kid, layer, low, high)
             keys = node.keys
             i = bisect_left(keys, key)
             if i < len(keys):
@@ -269,30 +259,49 @@ class _PartialTree:
             if i:
                 low = keys[i - 1]
             cuts.append((node, i))
-            link = node.links[i]
+            kid = node.kids[i]
             layer -= 1
-        left: Tree = NULL
-        right: Tree = NULL
+        left: Tree = None
+        right: Tree = None
         for node, i in reversed(cuts):
-            keys, heads, links, tails = node.keys, node.heads, node.links, node.tails
-            if i < len(keys) or right != NULL:
-                if i < len(keys):
-                    heads[i] = head_of(b"", keys[i])
-                right = Node(node.layer, keys[i:], heads[i:], [right, *links[i + 1 :]], tails[i:])
-            if i or left != NULL:
-                left = Node(node.layer, keys[:i], heads[:i], [*links[:i], left], tails[:i])
+            node.open()
+            keys, kids, heads, tails = node.keys, node.kids, node.heads, node.tails
+            if i < len(keys):
+                heads[i] = head_of(b"", keys[i])
+            if i < len(keys) or right is not None:
+                right = _new(node.layer, keys[i:], [right, *kids[i + 1 :]], heads[i:], tails[i:])
+            if i or left is not None:
+                left = _new(node.layer, keys[:i], [*kids[:i], left], heads[:i], tails[:i])
         return left, right
+
+
+def _seal(way: Sequence[tuple[Node, int]]) -> None:
+    """Write the last node of the way, which is open, and then those above it."""
+    node, _ = way[-1]
+    old, new = node.cid, node.seal()
+    for node, i in way[-2::-1]:
+        above = node.cid
+        new = node.relink(i, old, new)
+        old = above
+
+
+def _new(
+    layer: int, keys: list[bytes], kids: list[Tree], heads: list[bytes], tails: list[bytes]
+) -> Node:
+    node = Node.of(layer, keys, kids, heads, tails)
+    node.seal()
+    return node
 
 
 def _alone(layer: int, key: bytes, cid: bytes, left: Tree, right: Tree) -> Node:
     """A node of one entry."""
-    return Node(layer, [key], [head_of(b"", key)], [left, right], [tail_of(cid)])
+    return _new(layer, [key], [left, right], [head_of(b"", key)], [tail_of(cid)])
 
 
 def _raise(tree: Tree, layer: int, to: int) -> Tree:
     """A tree whose top is in `layer`, below as many nodes without entries as bring it `to`."""
-    if tree != NULL:
+    if tree is not None:
         while layer < to:
             layer += 1
-            tree = Node(layer, [], [], [tree], [])
+            tree = _new(layer, [], [tree], [], [])
     return tree

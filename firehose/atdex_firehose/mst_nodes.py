@@ -1,10 +1,10 @@
 """Nodes of a repo's tree (a Merkle search tree): one block in, its entries out, and back. No I/O.
 
-A node is written in exactly one way, so it is read by pattern and not by a general decoder: what
-the pattern leaves over is not a node. Every entry keeps the bytes that it came in, and a changed
-node is put together again from them.
-
     {"e": [{"k": suffix, "p": prefix length, "t": link | null, "v": link}, …], "l": link | null}
+
+A node is written in exactly one way. A pattern holds the block against that way, libipld takes it
+apart, and a changed node is put together again from the bytes that did not change: written anew
+is only what is new.
 
 Source: https://atproto.com/specs/repository, "MST Structure".
 """
@@ -12,13 +12,17 @@ Source: https://atproto.com/specs/repository, "MST Structure".
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
+from libipld import decode_dag_cbor
+
 from atdex_firehose.errors import InvalidCommit
 
-NODE_BYTES: Final = 1_000_000
-"""One node block. A node of a usual repo has a few hundred bytes; a record may have this many."""
+NODE_BYTES: Final = 250_000
+"""One node block. Those of a usual repo have a few hundred bytes, 60 entries of the longest keys
+have 57,000."""
 
 NODE_ENTRIES: Final = 1_000
 """Entries in one node. The mean is 3 and chance makes fewer than 60 in the largest repo; keys
@@ -27,16 +31,18 @@ that were mined to fall together stop here."""
 KEY_BYTES: Final = 1_024
 """A whole key, `collection/rkey`, and so also the prefix that it may share with the one before."""
 
-NULL: Final = b"\xf6"
-LINK: Final = b"\xd8\x2a\x58\x25\x00"
-"""Tag 42, 37 bytes, the identity multibase: what stands before a CID in DAG-CBOR."""
-
 CID_HEAD: Final = b"\x01\x71\x12\x20"
-_LINK_HEAD: Final = LINK + CID_HEAD
-_VALUE_HEAD: Final = b"\x61v" + LINK
-_CID_AT: Final = len(LINK)
-_CID_IN_TAIL: Final = len(_VALUE_HEAD)
-_TAIL_BYTES: Final = len(_VALUE_HEAD) + 36
+"""CIDv1, DAG-CBOR, sha-256: what every CID in a tree starts with."""
+
+FIRST: Final = b""
+LAST: Final = b"\xff"
+"""What stands before and behind every key."""
+
+_NULL: Final = b"\xf6"
+_LINK: Final = b"\xd8\x2a\x58\x25\x00"  # tag 42, 37 bytes, the identity multibase
+_VALUE: Final = b"\x61v" + _LINK
+_TREE: Final = b"\x61t" + _LINK
+_CID_BYTES: Final = 36
 
 
 def _head(major: int, value: int) -> bytes:
@@ -48,25 +54,27 @@ def _head(major: int, value: int) -> bytes:
     return bytes((major | 25, value >> 8, value & 0xFF))
 
 
-_LENGTHS: Final = 0x500
-"""Lengths that the pattern of an entry can match are below this; KEY_BYTES is checked by itself."""
-
-_SUFFIX_LENGTHS: Final = {_head(0x40, n): n for n in range(1, _LENGTHS)}
-_PREFIX_LENGTHS: Final = {_head(0x00, n): n for n in range(_LENGTHS)}
 _SUFFIXES: Final = tuple(b"\xa4\x61k" + _head(0x40, n) for n in range(KEY_BYTES + 1))
 _PREFIXES: Final = tuple(b"\x61p" + _head(0x00, n) + b"\x61t" for n in range(KEY_BYTES + 1))
-_STARTS: Final = tuple(b"\xa2\x61e" + _head(0x80, n) for n in range(NODE_ENTRIES + 1))
 
+_CID_PATTERN: Final = rb"\xd8\x2a\x58\x25\x00\x01\x71\x12\x20.{32}"
+_HEAD_PATTERN: Final = (
+    rb"\xa4\x61k(?:[\x41-\x57]|\x58[\x18-\xff]|\x59[\x01-\x04].)[A-Za-z0-9_~.:/-]+"
+    rb"\x61p(?:[\x00-\x17]|\x18[\x18-\xff]|\x19[\x01-\x04].)\x61t"
+)
+_TAIL_PATTERN: Final = rb"\x61v" + _CID_PATTERN
 _ENTRY: Final = re.compile(
-    rb"(\xa4\x61k([\x41-\x57]|\x58[\x18-\xff]|\x59[\x01-\x04].)([A-Za-z0-9_~.:/-]+)"
-    rb"\x61p([\x00-\x17]|\x18[\x18-\xff]|\x19[\x01-\x04].)\x61t)"
-    rb"(\xf6|\xd8\x2a\x58\x25\x00\x01\x71\x12\x20.{32})"
-    rb"(\x61v\xd8\x2a\x58\x25\x00\x01\x71\x12\x20.{32})",
+    rb"(%b)(?:\xf6|%b)(%b)" % (_HEAD_PATTERN, _CID_PATTERN, _TAIL_PATTERN), re.DOTALL
+)
+"""One entry: its head, which is all up to its link, and its tail, which is all behind it."""
+
+_NODE: Final = re.compile(
+    rb"\xa2\x61e(?:[\x80-\x97]|\x98[\x18-\xff]|\x99[\x01-\x03].)(?:%b(?:\xf6|%b)%b)*"
+    rb"\x61l(?:\xf6|%b)" % (_HEAD_PATTERN, _CID_PATTERN, _TAIL_PATTERN, _CID_PATTERN),
     re.DOTALL,
 )
-"""One entry: all up to its link, the head of the suffix, the suffix, the prefix length, the link
-to the tree on its right, the value. Characters of keys and CBOR heads of lengths do not overlap,
-so there is one way to read it; the head of the suffix is held against the suffix afterwards."""
+"""A whole node, every number in its shortest form. Characters of keys and CBOR heads of numbers
+do not overlap, so there is one way to read it; that the lengths are right is left to libipld."""
 
 _KEY: Final = re.compile(rb"[A-Za-z0-9.-]+/(?!\.\.?\Z)[A-Za-z0-9_~.:-]{1,512}", re.DOTALL)
 
@@ -99,50 +107,95 @@ def cid_of(block: bytes) -> bytes:
 
 
 class Node:
-    """A node in memory: columns with one item an entry, and the links around the entries.
+    """A node in memory.
 
-    `links[i]` is the tree before entry i and `links[i + 1]` the one behind it: NULL, a link in
-    DAG-CBOR, or the loaded Node. `link` is the node's own, None from a change until `seal`.
+    `kids[i]` is the tree before the key i and `kids[i + 1]` the one behind it: None, a CID, or
+    the loaded Node. `cid` is the node's own, as of the last `seal`. Either `raw` is its block, or
+    that is empty and the entries are in `heads` and `tails`, free to change.
     """
 
-    __slots__ = ("heads", "keys", "layer", "link", "links", "tails")
+    __slots__ = ("cid", "entries", "heads", "keys", "kids", "layer", "raw", "tails")
+
+    heads: list[bytes]
+    tails: list[bytes]
 
     def __init__(
         self,
         layer: int,
         keys: list[bytes],
-        heads: list[bytes],
-        links: list[Tree],
-        tails: list[bytes],
-        link: bytes | None = None,
+        kids: list[Tree],
+        raw: bytes,
+        cid: bytes,
+        entries: Sequence[Mapping[str, Any]],
     ) -> None:
         self.layer = layer
         self.keys = keys
-        self.heads = heads
-        self.links = links
-        self.tails = tails
-        self.link = link
+        self.kids = kids
+        self.raw = raw
+        self.cid = cid
+        self.entries = entries
+
+    @classmethod
+    def of(
+        cls,
+        layer: int,
+        keys: list[bytes],
+        kids: list[Tree],
+        heads: list[bytes],
+        tails: list[bytes],
+    ) -> Node:
+        """A node that is in no block yet, to be sealed."""
+        node = cls(layer, keys, kids, b"", b"", ())
+        node.heads = heads
+        node.tails = tails
+        return node
 
     def value(self, i: int) -> bytes:
-        """The CID of the record of entry i."""
-        return self.tails[i][_CID_IN_TAIL:]
+        """The CID of the record of key i."""
+        if self.raw:
+            value: bytes = self.entries[i]["v"]
+            return value
+        return self.tails[i][-_CID_BYTES:]
+
+    def open(self) -> None:
+        """Get ready for a change of the entries, or of where there are trees between them."""
+        if self.raw:
+            rows = _ENTRY.findall(self.raw)
+            self.heads = [head for head, _ in rows]
+            self.tails = [tail for _, tail in rows]
+            self.raw = b""
 
     def seal(self) -> bytes:
-        """Write the node, whose loaded subtrees are sealed, and give its link."""
+        """Write an open node, whose subtrees are sealed, and give its CID."""
         n = len(self.keys)
-        links: list[Any] = [x.link if isinstance(x, Node) else x for x in self.links]
-        parts = [b""] * (3 * n)
-        parts[0::3] = self.heads
-        parts[1::3] = links[1:]
-        parts[2::3] = self.tails
-        start = _STARTS[n] if n <= NODE_ENTRIES else b"\xa2\x61e" + _head(0x80, n)
-        raw = b"%b%b\x61l%b" % (start, b"".join(parts), links[0])
-        self.link = link = _LINK_HEAD + sha256(raw).digest()
-        return link
+        links = [
+            _NULL if kid is None else _LINK + kid if type(kid) is bytes else _LINK + kid.cid  # type: ignore[union-attr]
+            for kid in self.kids
+        ]
+        parts = [b""] * (3 * n + 3)
+        parts[0] = b"\xa2\x61e" + _head(0x80, n)
+        parts[1:-2:3] = self.heads
+        parts[2:-2:3] = links[1:]
+        parts[3:-2:3] = self.tails
+        parts[-2:] = b"\x61l", links[0]
+        self.cid = cid = CID_HEAD + sha256(b"".join(parts)).digest()
+        return cid
+
+    def relink(self, i: int, old: bytes, new: bytes) -> bytes:
+        """Write the node after its subtree i, with the CID `old`, got the CID `new`; give its own.
+
+        Of two subtrees with one CID, which no valid tree has, it may be the other one.
+        """
+        raw = self.raw
+        if not raw:
+            return self.seal()
+        self.raw = raw = raw.replace(_TREE + old, _TREE + new, 1) if i else raw[:-_CID_BYTES] + new
+        self.cid = cid = CID_HEAD + sha256(raw).digest()
+        return cid
 
 
-Tree: TypeAlias = bytes | Node
-"""A subtree: NULL, a link in DAG-CBOR, or a loaded node."""
+Tree: TypeAlias = Node | bytes | None
+"""A subtree: loaded, its CID, or none."""
 
 
 def head_of(previous: bytes, key: bytes) -> bytes:
@@ -156,69 +209,41 @@ def head_of(previous: bytes, key: bytes) -> bytes:
 
 def tail_of(cid: bytes) -> bytes:
     """An entry's bytes behind its link."""
-    return _VALUE_HEAD + cid
+    return _VALUE + cid
 
 
-def cid_in(link: bytes) -> bytes:
-    """The CID of a link in DAG-CBOR."""
-    return link[_CID_AT:]
-
-
-def parse_node(did: str, raw: bytes, layer: int) -> Node:
+def parse_node(did: str, raw: bytes, layer: int, cid: bytes) -> Node:
     """Read a node block, which is written as it must be: canonical DAG-CBOR, keys in order, every
     prefix as long as it can be, sizes within the limits. Raises InvalidCommit, for any input.
 
     That the keys belong in `layer` is not checked here.
     """
-    size = len(raw)
-    if size > NODE_BYTES:
-        raise InvalidCommit(did, f"a node of the tree has {size} bytes, more than {NODE_BYTES}")
-    if raw[:3] != b"\xa2\x61e" or size < 7:
-        raise InvalidCommit(did, _unreadable(raw))
-    count, start = raw[3] - 0x80, 4
-    if count >= 24:
-        count, start = (raw[4], 5) if count == 24 else (int.from_bytes(raw[4:6]), 6)
-    if not 0 <= count <= NODE_ENTRIES:
-        if raw[3] == 0x99:
-            raise InvalidCommit(
-                did, f"a node of the tree has {count} entries, more than {NODE_ENTRIES}"
-            )
-        raise InvalidCommit(did, _unreadable(raw))
-    end = size - 1
-    if raw[end - 2 :] == b"\x61l\xf6":
-        left = NULL
-    else:
-        end = size - 41
-        left = raw[end:]
-        if left[:9] != _LINK_HEAD or raw[end - 2 : end] != b"\x61l":
-            raise InvalidCommit(did, _unreadable(raw))
-    end -= 2
-    if raw[:start] != _STARTS[count]:
-        raise InvalidCommit(did, _unreadable(raw))
+    if len(raw) > NODE_BYTES:
+        raise InvalidCommit(did, f"a node of the tree has {len(raw)} bytes, over {NODE_BYTES}")
+    if _NODE.fullmatch(raw) is None:
+        raise InvalidCommit(did, f"not a node of a tree in canonical DAG-CBOR: {raw[:40].hex()}")
+    try:
+        value = decode_dag_cbor(raw)
+    except ValueError as error:
+        raise InvalidCommit(did, f"a node of the tree is not DAG-CBOR: {error}") from None
+    entries = value["e"]
     keys: list[bytes] = []
-    heads: list[bytes] = []
-    tails: list[bytes] = []
-    links: list[Tree] = [left]
     key = b""
-    for head, length, suffix, prefix, tree, tail in _ENTRY.findall(raw, start, end):
-        shared = _PREFIX_LENGTHS[prefix]
-        if (
-            shared > len(key)
-            or key[shared : shared + 1] >= suffix[:1]
-            or _SUFFIX_LENGTHS[length] != len(suffix)
-        ):
+    length = 0
+    for entry in entries:
+        suffix = entry["k"]
+        shared = entry["p"]
+        if key[shared] >= suffix[0] if shared < length else shared > length:
             raise InvalidCommit(did, _why(key, shared, suffix))
         key = key[:shared] + suffix
-        start += len(head) + len(tree)
+        length = len(key)
         keys.append(key)
-        heads.append(head)
-        links.append(tree)
-        tails.append(tail)
-    if len(keys) != count or start + count * _TAIL_BYTES != end:
-        raise InvalidCommit(did, _unreadable(raw))
-    if count and max(map(len, keys)) > KEY_BYTES:
-        raise InvalidCommit(did, f"a key of the tree has more than {KEY_BYTES} bytes")
-    return Node(layer, keys, heads, links, tails)
+    if len(keys) > NODE_ENTRIES:
+        raise InvalidCommit(did, f"a node of the tree has over {NODE_ENTRIES} entries")
+    if len(raw) > KEY_BYTES and keys and max(map(len, keys)) > KEY_BYTES:
+        raise InvalidCommit(did, f"a key of the tree has over {KEY_BYTES} bytes")
+    kids: list[Tree] = [value["l"], *[entry["t"] for entry in entries]]
+    return Node(layer, keys, kids, raw, cid, entries)
 
 
 def _why(key: bytes, shared: int, suffix: bytes) -> str:
@@ -227,10 +252,4 @@ def _why(key: bytes, shared: int, suffix: bytes) -> str:
         return f"a key of the tree shares {shared} bytes with one of {len(key)}"
     if key[shared : shared + 1] == suffix[:1]:
         return f"a prefix in the tree is shorter than it can be, behind {key[:80]!r}"
-    if key[shared : shared + 1] > suffix[:1]:
-        return f"the key {(key[:shared] + suffix)[:80]!r} of the tree stands behind {key[:80]!r}"
-    return f"a key of the tree has another length than it says, behind {key[:80]!r}"
-
-
-def _unreadable(raw: bytes) -> str:
-    return f"not a node of a tree in canonical DAG-CBOR: {raw[:40].hex()}"
+    return f"the key {(key[:shared] + suffix)[:80]!r} of the tree stands behind {key[:80]!r}"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from atdex_firehose.errors import InvalidCommit
 from atdex_firehose.mst_nodes import (
-    NULL,
+    FIRST,
+    LAST,
     Node,
     Tree,
-    cid_in,
     head_of,
     is_key,
     is_tree_cid,
@@ -21,11 +21,8 @@ from atdex_firehose.mst_nodes import (
 )
 
 _Pending = tuple[Tree, int, bytes, bytes, bytes]
-"""A subtree that waits: its link, its layer, the keys on both sides, and the CID of the record of
+"""A subtree that waits: its CID, its layer, the keys on both sides, and the CID of the record of
 the first of them, which comes before it; b"" where that record is none of this node."""
-
-_HIGHEST = b"\xff"
-"""Behind every key, as b"" is before every key."""
 
 
 def walk(
@@ -38,17 +35,17 @@ def walk(
     Raises InvalidCommit, for any input; takes time and memory by the size of what it yields, as
     no node can stand in two places.
     """
-    node = parse_node(did, _block(did, root, block_of), 0)
+    node = parse_node(did, _block(did, root, block_of), 0, root)
     if node.keys:
         node.layer = key_layer(node.keys[0])
-    elif node.links[0] == NULL:
+    elif node.kids[0] is None:
         return
     else:
         raise InvalidCommit(did, "the top node of the tree is empty")
-    low, high = b"", _HIGHEST
+    low, high = FIRST, LAST
     waiting: list[_Pending] = []
     while True:
-        keys, links, layer = node.keys, node.links, node.layer
+        keys, kids, layer = node.keys, node.kids, node.layer
         if keys:
             if keys[0] <= low or keys[-1] >= high:
                 raise InvalidCommit(did, f"keys of the tree are out of order at {keys[0][:80]!r}")
@@ -59,28 +56,27 @@ def walk(
                     raise InvalidCommit(
                         did, f"{key.decode()} is not in the layer that it belongs in"
                     )
-        elif links[0] == NULL:
+        elif kids[0] is None:
             raise InvalidCommit(did, "a node of the tree is empty")
         if layer == 0:
-            if any(link != NULL for link in links):
+            if kids.count(None) != len(kids):
                 raise InvalidCommit(did, "the tree has nodes below layer 0")
-            for i, key in enumerate(keys):
-                yield key, node.value(i)
+            for key, entry in zip(keys, node.entries, strict=True):
+                yield key, entry["v"]
         else:
-            for i in range(len(keys), 0, -1):
-                after = keys[i] if i < len(keys) else high
-                waiting.append((links[i], layer - 1, keys[i - 1], after, node.value(i - 1)))
-            waiting.append((links[0], layer - 1, low, keys[0] if keys else high, b""))
+            edges = [low, *keys, high]
+            values = [b"", *(entry["v"] for entry in node.entries)]
+            for i in range(len(keys), -1, -1):
+                waiting.append((kids[i], layer - 1, edges[i], edges[i + 1], values[i]))
         while True:
             if not waiting:
                 return
-            link, layer, low, high, value = waiting.pop()
+            kid, layer, low, high, value = waiting.pop()
             if value:
                 yield low, value
-            if link != NULL:
+            if isinstance(kid, bytes):
                 break
-        assert type(link) is bytes
-        node = parse_node(did, _block(did, cid_in(link), block_of), layer)
+        node = parse_node(did, _block(did, kid, block_of), layer, kid)
 
 
 def _block(did: str, cid: bytes, block_of: Callable[[bytes], bytes | None]) -> bytes:
@@ -95,7 +91,7 @@ def build(did: str, entries: Iterable[tuple[bytes, bytes]]) -> bytes:
 
     Raises InvalidCommit where a path is no path, or where they are not in order.
     """
-    open_nodes = [Node(0, [], [], [], [])]
+    open_nodes = [Node.of(0, [], [], [], [])]
     previous = b""
     for key, cid in entries:
         if not is_key(key):
@@ -106,24 +102,23 @@ def build(did: str, entries: Iterable[tuple[bytes, bytes]]) -> bytes:
             raise InvalidCommit(did, f"the CID of {key.decode()} is not that of a record")
         layer = key_layer(key)
         while len(open_nodes) <= layer:
-            open_nodes.append(Node(len(open_nodes), [], [], [], []))
+            open_nodes.append(Node.of(len(open_nodes), [], [], [], []))
         node = open_nodes[layer]
-        node.links.append(_close(open_nodes[:layer]))
+        node.kids.append(_close(open_nodes[:layer]))
         node.heads.append(head_of(node.keys[-1] if node.keys else b"", key))
         node.keys.append(key)
         node.tails.append(tail_of(cid))
         previous = key
     top = open_nodes.pop()
-    top.links.append(_close(open_nodes))
-    return cid_in(top.seal())
+    top.kids.append(_close(open_nodes))
+    return top.seal()
 
 
-def _close(nodes: list[Node]) -> bytes:
+def _close(nodes: list[Node]) -> Tree:
     """Write the nodes that are open from the bottom up, make them new, and give the highest."""
-    link = NULL
+    tree: Tree = None
     for node in nodes:
-        node.links.append(link)
-        if node.keys or link != NULL:
-            link = node.seal()
-        node.keys, node.heads, node.links, node.tails = [], [], [], []
-    return link
+        node.kids.append(tree)
+        tree = node.seal() if node.keys or tree is not None else None
+        node.keys, node.kids, node.heads, node.tails = [], [], [], []
+    return tree
