@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 import httpx
@@ -13,9 +14,13 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from atdex_appview.busy import MAX_REQUESTS, Busy
-from tests.appview.index import error_of
+from atdex_appview.store.base import StoredRecord
+from tests.appview.index import Index, error_of
 from tests.support.http import serve_app
 from tests.support.paths import TESTS
+
+MANY = 60
+"""Requests at once: more than the threads that methods run on, whatever the machine."""
 
 
 def test_a_request_too_many_is_503_in_the_shape_of_every_refusal_and_the_next_is_answered() -> None:
@@ -58,6 +63,27 @@ def test_connections_that_only_stay_open_shut_nobody_out() -> None:
         assert httpx.get(url, trust_env=False).text == "done"
         for connection in idle:
             connection.close()
+
+
+def test_a_long_queue_of_requests_is_no_store_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Event()
+
+    def slowly(*arguments: object, **filters: object) -> list[StoredRecord]:
+        end.wait(20)
+        return []
+
+    with Index.open(tmp_path) as index, index.serve() as node, ThreadPoolExecutor(MANY) as callers:
+        monkeypatch.setattr(index.store, "list_records", slowly)
+        waiting = [callers.submit(node.get, "listDatasets") for _ in range(MANY)]
+        try:
+            health = node.http.get("/xrpc/_health")
+        finally:
+            end.set()
+        said = health.json()
+        assert (health.status_code, said["store"], said["search"]) == (200, "ok", "ok")
+        assert {answer.result().status_code for answer in waiting} == {200}
 
 
 def test_a_request_that_fails_makes_room_too() -> None:
