@@ -1,8 +1,8 @@
 """One upstream, followed for ever: connect, read, check the sequence, and come back after errors.
 
-Guarantees: frames are handed on in the order of `seq`, each at most once per process; the stream
-continues after the last frame that was handed on, whatever ended the connection. A clean close by
-the upstream is an end of the connection like any other.
+Guarantees of an `Upstream`: frames are handed on in the order of `seq`, each at most once per
+process; the stream continues after the last frame that was handed on, whatever ended the
+connection. A clean close by the upstream is an end of the connection like any other.
 
     connect(cursor=7) → 8, 9 → closed → wait → connect(cursor=9) → 10 …
 
@@ -15,17 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, NoReturn
+from time import monotonic, time
+from typing import NoReturn
 
 from atdex_firehose import subscribe
 from atdex_firehose.backoff import Backoff
 from atdex_firehose.errors import BackwardSeq, FutureCursor, InvalidFrame, UpstreamError
 from atdex_firehose.frames import SEQUENCED, Body, Kind, seq_of, split, upstream_error
+from atdex_firehose.limits import SEQ_MAX
 from atdex_firehose.relay import Relay
+from atdex_firehose.subscribe import Rest
 from atdex_firehose.watermark import Watermark
 
 log = logging.getLogger(__name__)
@@ -48,26 +51,14 @@ class Timing:
     backoff: Backoff = field(default_factory=Backoff)
 
 
-Take = Callable[["Upstream", Kind, int, Body, bytes], Coroutine[Any, Any, None] | None]
-"""Takes one frame; what it returns is awaited before the next frame is read."""
-
-
-class Upstream:
-    """Follows `relay` after `cursor`, and hands every sequenced frame to `take`.
-
-    `take` owns the watermark: it must `seen` or `hold` each number. `poison` is told of frames
-    that were set aside because they cannot be decoded.
+class Source(ABC):
+    """What upstreams of every kind share: connections one after the other, and what is known
+    of them. `url` is the name under which the cursor is kept; `frames` are those that came in
+    order; `last_time` is the upstream's time of the last one and ours (seconds since the epoch).
     """
 
-    def __init__(
-        self,
-        relay: Relay,
-        cursor: int,
-        take: Take,
-        poison: Callable[[Upstream, bytes, InvalidFrame], Coroutine[Any, Any, None] | None],
-        timing: Timing,
-    ) -> None:
-        self.url = relay.base
+    def __init__(self, url: str, cursor: int, timing: Timing) -> None:
+        self.url = url
         self.watermark = Watermark(cursor)
         self.connected = False
         self.frames = 0
@@ -75,23 +66,20 @@ class Upstream:
         self.outdated = 0
         self.last_error: UpstreamError | None = None
         self.last_time: tuple[str, float] | None = None
-        self._relay = relay
-        self._take = take
-        self._poison = poison
         self._timing = timing
         self._poisoned: dict[bytes, int] = {}
 
     async def run(self) -> NoReturn:
-        """Follow until cancelled."""
+        """Follow until cancelled. Raises only what the callbacks raise: errors of ours."""
         backoff = self._timing.backoff
         while True:
-            started, frames = time.monotonic(), self.frames
+            started, frames = monotonic(), self.frames
             try:
                 await self._follow()
             except UpstreamError as error:
                 self.last_error = error
                 self.connected = False
-                healthy = time.monotonic() - started >= HEALTHY_SECONDS
+                healthy = monotonic() - started >= HEALTHY_SECONDS
                 if healthy or self.frames - frames >= HEALTHY_FRAMES:
                     backoff.reset()
                 delay = backoff.next_delay()
@@ -101,40 +89,102 @@ class Upstream:
                 self.connected = False
 
     async def _follow(self) -> NoReturn:
-        url = self._relay.subscription(self.watermark.top)
-        async with subscribe.open_connection(
-            url, ping=self._timing.ping, idle=self._timing.idle
-        ) as connection:
+        url = self._address()
+
+        def opened() -> None:
             self.connected = True
             self.connections += 1
             log.info("connected to %s", url)
-            receive = connection.receive
-            last = 0
-            while True:
-                raw = await receive()
-                try:
-                    kind, body = split(raw)
-                    seq = seq_of(body) if kind in SEQUENCED else 0
-                except InvalidFrame as error:
-                    await self._undecodable(raw, error)
-                    continue
-                if seq == 0:
-                    self._unsequenced(kind, body)
-                    continue
-                if seq <= last:
-                    raise BackwardSeq(self.url, seq, last)
-                last = seq
-                if seq <= self.watermark.top:
-                    continue  # some upstreams repeat the event at the cursor
-                self.frames += 1
-                if self._poisoned:
-                    self._poisoned.clear()
-                sent = body.get("time")
-                if type(sent) is str:
-                    self.last_time = (sent, time.time())
-                waiting = self._take(self, kind, seq, body, raw)
-                if waiting is not None:
-                    await waiting
+
+        await subscribe.follow(
+            url, self._receive, opened, ping=self._timing.ping, idle=self._timing.idle
+        )
+
+    @abstractmethod
+    def _address(self) -> str:
+        """Where the next connection goes, from the watermark; called before each."""
+
+    @abstractmethod
+    def _receive(self, raw: bytes) -> Rest | None:
+        """Take one message; see `subscribe.Take`."""
+
+    def _is_poison(self, raw: bytes, error: InvalidFrame) -> bool:
+        """Whether to set an undecodable frame aside now. Raises InvalidFrame to drop the
+        connection; False: it was set aside before."""
+        digest = sha256(raw).digest()
+        seen = self._poisoned.get(digest, 0) + 1
+        if len(self._poisoned) >= _POISONED:
+            self._poisoned.clear()
+        self._poisoned[digest] = seen
+        if seen < POISON_ATTEMPTS:
+            raise InvalidFrame(error.reason, self.url)
+        if seen > POISON_ATTEMPTS:
+            return False
+        log.error(
+            "%s: setting aside a frame of %d bytes after seq %d that was undecodable %d times: %s",
+            self.url, len(raw), self.watermark.top, seen, error.reason,
+        )  # fmt: skip
+        return True
+
+    def _report(self, error: UpstreamError, delay: float) -> None:
+        log.warning("%s; connecting again in %.1f s", error, delay)
+
+
+Take = Callable[["Upstream", Kind, int, Body, bytes], Rest | None]
+"""Takes one frame; what it returns is awaited before the next frame is taken."""
+
+
+class Upstream(Source):
+    """Follows `relay` after `cursor`, and hands every sequenced frame to `take`.
+
+    `take` owns the watermark: it must `seen` or `hold` each number. `poison` is told of frames
+    that were set aside because they cannot be decoded, `outdated` that events were missed because
+    the cursor was older than what the upstream keeps.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        cursor: int,
+        take: Take,
+        poison: Callable[[Upstream, bytes, InvalidFrame], Rest | None],
+        timing: Timing,
+        *,
+        outdated: Callable[[Upstream], None] = lambda _upstream: None,
+    ) -> None:
+        super().__init__(relay.base, cursor, timing)
+        self._relay = relay
+        self._take = take
+        self._poison = poison
+        self._tell_outdated = outdated
+        self._last = 0  # of this connection
+
+    def _address(self) -> str:
+        self._last = 0
+        return self._relay.subscription(self.watermark.top)
+
+    def _receive(self, raw: bytes) -> Rest | None:
+        # The way of every frame: tenths of a microsecond count.
+        try:
+            kind, body = split(raw)
+            if kind not in SEQUENCED:
+                self._unsequenced(kind, body)
+                return None
+            seq = body.get("seq")
+            if type(seq) is not int or not self._last < seq <= SEQ_MAX:
+                raise BackwardSeq(self.url, seq_of(body), self._last)
+        except InvalidFrame as error:
+            return self._poison(self, raw, error) if self._is_poison(raw, error) else None
+        self._last = seq
+        if seq <= self.watermark.top:
+            return None  # some upstreams repeat the event at the cursor
+        self.frames += 1
+        if self._poisoned:
+            self._poisoned.clear()
+        sent = body.get("time")
+        if type(sent) is str:
+            self.last_time = (sent, time())
+        return self._take(self, kind, seq, body, raw)
 
     def _unsequenced(self, kind: Kind, body: Body) -> None:
         if kind == "error":
@@ -144,26 +194,9 @@ class Upstream:
             if name == "OutdatedCursor":
                 self.outdated += 1
                 log.warning("%s: events were missed, the cursor is too old: %s", self.url, message)
+                self._tell_outdated(self)
             else:
                 log.info("%s: info %s: %s", self.url, name, message)
-
-    async def _undecodable(self, raw: bytes, error: InvalidFrame) -> None:
-        digest = sha256(raw).digest()
-        seen = self._poisoned.get(digest, 0) + 1
-        if len(self._poisoned) >= _POISONED:
-            self._poisoned.clear()
-        self._poisoned[digest] = seen
-        if seen < POISON_ATTEMPTS:
-            raise InvalidFrame(error.reason, self.url)
-        if seen > POISON_ATTEMPTS:
-            return  # set aside already, on an earlier connection
-        log.error(
-            "%s: setting aside a frame of %d bytes after seq %d that was undecodable %d times: %s",
-            self.url, len(raw), self.watermark.top, seen, error.reason,
-        )  # fmt: skip
-        waiting = self._poison(self, raw, error)
-        if waiting is not None:
-            await waiting
 
     def _report(self, error: UpstreamError, delay: float) -> None:
         if isinstance(error, FutureCursor):
@@ -173,4 +206,4 @@ class Upstream:
                 self.url, self.watermark.top, error.reason, delay,
             )  # fmt: skip
         else:
-            log.warning("%s; connecting again in %.1f s", error, delay)
+            super()._report(error, delay)
