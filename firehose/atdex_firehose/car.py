@@ -19,6 +19,13 @@ RAW_PREFIX = bytes((0x01, 0x55, 0x12, 0x20))
 CID_BYTES = 36
 """CIDv1, codec dag-cbor or raw, sha-256: the formats that the data model blesses."""
 
+VARINT_BYTES = 4
+"""Longest length: no block and no frame comes near 2^28 bytes."""
+
+_USUAL_START = b"\x3a\xa2\x65roots\x81\xd8\x2a\x58\x25\x00"
+_USUAL_END = b"\x67version\x01"
+_USUAL_BYTES = len(_USUAL_START) + CID_BYTES + len(_USUAL_END)
+
 
 @dataclass(frozen=True, slots=True)
 class Car:
@@ -40,32 +47,65 @@ def is_cbor_cid(value: bytes) -> bool:
 
 def read_car(data: bytes, did: str = "") -> Car:
     """Split a CAR and check the hash of every block. Raises InvalidCar, for any input."""
-    length, start = _varint(data, 0, did)
-    end = start + length
-    if length > limits.CAR_HEADER_BYTES or end > len(data):
-        raise InvalidCar(did, f"a CAR header of {length} bytes")
-    roots = _roots(data[start:end], did)
+    roots, at = read_header(data, did)
     blocks: dict[bytes, bytes] = {}
-    at, total = end, len(data)
+    total = len(data)
+    prefix = DAG_CBOR_PREFIX
     while at < total:
+        start = at
         length = data[at]
         at += 1
-        if length & 0x80:
-            length, at = _varint(data, at - 1, did)
-        end = at + length
+        if length > 0x7F:
+            length, at = read_length(data, start, did)
         body = at + CID_BYTES
-        if end > total or body > end:
-            raise InvalidCar(did, f"the block at byte {at} is truncated")
+        end = at + length
         cid = data[at:body]
         block = data[body:end]
-        prefix = cid[:4]
-        if prefix != DAG_CBOR_PREFIX and prefix != RAW_PREFIX:
-            raise InvalidCar(did, f"the block at byte {at} has a CID of an unknown format")
-        if sha256(block).digest() != cid[4:]:
-            raise InvalidCar(did, f"the block at byte {at} does not have the hash that it claims")
+        if end > total or body > end or cid != prefix + sha256(block).digest():
+            check_block(cid, block, length, start, did)
         blocks[cid] = block
         at = end
     return Car(roots, blocks)
+
+
+def check_block(cid: bytes, block: bytes, length: int, at: int, did: str) -> None:
+    """Raise InvalidCar unless this is a whole block with the hash that its CID says.
+
+    `length` is what the CAR says that the CID and the block have, `at` where it says so.
+    """
+    if len(cid) != CID_BYTES or len(cid) + len(block) != length:
+        raise InvalidCar(did, f"the block at byte {at} is truncated")
+    if not is_cid(cid):
+        raise InvalidCar(did, f"the block at byte {at} has a CID of an unknown format")
+    if sha256(block).digest() != cid[4:]:
+        raise InvalidCar(did, f"the block at byte {at} does not have the hash that it claims")
+
+
+def read_header(data: bytes, did: str) -> tuple[tuple[bytes, ...], int]:
+    """The roots that a CAR names, one or more, and where its blocks start. Raises InvalidCar."""
+    if data.startswith(_USUAL_START) and data[:_USUAL_BYTES].endswith(_USUAL_END):
+        root = data[len(_USUAL_START) : len(_USUAL_START) + CID_BYTES]
+        if is_cid(root):
+            return (root,), _USUAL_BYTES
+    length, start = read_length(data, 0, did)
+    end = start + length
+    if length > limits.CAR_HEADER_BYTES or end > len(data):
+        raise InvalidCar(did, f"a CAR header of {length} bytes")
+    return _roots(data[start:end], did), end
+
+
+def read_length(data: bytes, at: int, did: str) -> tuple[int, int]:
+    """An unsigned LEB128 of at most VARINT_BYTES and where it ends. Raises InvalidCar."""
+    value = 0
+    for shift in range(0, 7 * VARINT_BYTES, 7):
+        if at >= len(data):
+            break
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+    raise InvalidCar(did, f"a bad length at byte {at}")
 
 
 def _roots(raw: bytes, did: str) -> tuple[bytes, ...]:
@@ -81,17 +121,3 @@ def _roots(raw: bytes, did: str) -> tuple[bytes, ...]:
     if not all(type(root) is bytes and is_cid(root) for root in roots):
         raise InvalidCar(did, "a root of the CAR is not a CID")
     return tuple(roots)
-
-
-def _varint(data: bytes, at: int, did: str) -> tuple[int, int]:
-    """An unsigned LEB128 of at most 4 bytes (a frame is far below 2^28) and where it ends."""
-    value = 0
-    for shift in (0, 7, 14, 21):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, at
-    raise InvalidCar(did, f"a bad length at byte {at}")

@@ -17,6 +17,7 @@ from atdex_firehose.errors import InvalidCommit
 from atdex_lexicons import datamodel
 from atdex_lexicons.cid import Cid
 from atdex_lexicons.errors import InvalidData
+from atdex_lexicons.syntax import is_tid
 
 VERSION = 3
 SIGNATURE_BYTES = 64
@@ -36,8 +37,11 @@ class Commit:
     signed: bytes
 
 
-def parse_commit_object(block: bytes, did: str, rev: str) -> Commit:
-    """Parse a commit block that must be of `did` at `rev`. Raises InvalidCommit, for any input."""
+def parse_commit_object(block: bytes, did: str, rev: str | None = None) -> Commit:
+    """Parse a commit block that must be of `did` at `rev`, or at any rev where that is None.
+
+    Raises InvalidCommit, for any input.
+    """
     try:
         value = libipld.decode_dag_cbor(block)
     except (ValueError, RecursionError) as error:
@@ -49,8 +53,13 @@ def parse_commit_object(block: bytes, did: str, rev: str) -> Commit:
         raise InvalidCommit(did, f"commit version {str(version)[:20]!r}, not {VERSION}")
     if value.get("did") != did:
         raise InvalidCommit(did, f"the commit belongs to {str(value.get('did'))[:80]!r}")
-    if value.get("rev") != rev:
-        raise InvalidCommit(did, f"the commit has rev {str(value.get('rev'))[:20]!r}, not {rev}")
+    found = value.get("rev")
+    if rev is None:
+        if type(found) is not str or not is_tid(found):
+            raise InvalidCommit(did, f"the commit's rev {str(found)[:20]!r} is not a TID")
+        rev = found
+    elif found != rev:
+        raise InvalidCommit(did, f"the commit has rev {str(found)[:20]!r}, not {rev}")
     sig = value.get("sig")
     if type(sig) is not bytes or len(sig) != SIGNATURE_BYTES:
         raise InvalidCommit(did, f"the commit has no signature of {SIGNATURE_BYTES} bytes")

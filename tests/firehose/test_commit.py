@@ -89,3 +89,10 @@ def test_a_commit_without_prev_is_tolerated() -> None:
 def test_what_is_not_this_commit_is_an_invalid_commit(block: bytes) -> None:
     with pytest.raises(InvalidCommit):
         parse_commit_object(block, DID, REV)
+
+
+def test_any_rev_will_do_where_none_is_named_but_it_must_be_a_tid() -> None:
+    assert parse_commit_object(signed(), DID).rev == REV
+    for rev in ("3jzfcijpj2z2", "", "latest", 5, None):
+        with pytest.raises(InvalidCommit, match="is not a TID"):
+            parse_commit_object(signed(rev=rev), DID)
