@@ -55,8 +55,13 @@ def read_car(data: bytes, did: str = "") -> Car:
         start = at
         length = data[at]
         at += 1
-        if length > 0x7F:
-            length, at = read_length(data, start, did)
+        if length > 0x7F:  # two bytes are the usual case, and a call costs as much as a hash
+            high = data[at] if at < total else 0x80
+            if high < 0x80:
+                length += (high << 7) - 0x80
+                at += 1
+            else:
+                length, at = read_length(data, start, did)
         body = at + CID_BYTES
         end = at + length
         cid = data[at:body]

@@ -145,9 +145,14 @@ def _split(data: bytes, at: int, base: int, more: bool, places: dict[bytes, int]
         length = data[at]
         at += 1
         if length > 0x7F:
-            length, at = read_length(data, start, did)
-            if length > SECTION_BYTES:
-                raise InvalidCar(did, f"a block of {length} bytes at byte {base + start}")
+            high = data[at] if at < total else 0x80
+            if high < 0x80:  # as in `read_car`
+                length += (high << 7) - 0x80
+                at += 1
+            else:
+                length, at = read_length(data, start, did)
+                if length > SECTION_BYTES:
+                    raise InvalidCar(did, f"a block of {length} bytes at byte {base + start}")
         body = at + CID_BYTES
         end = at + length
         cid = data[at:body]
