@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import libipld
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from tests.devnet import Account, Devnet
 from tests.support.corpus import Corpus, Ending, Parameters, Version
@@ -48,8 +49,8 @@ in this order, the other accounts every third one."""
 ORDINARY_PER_FATE = 3
 
 EMPTY_SHARE = 0.06  # of accounts: two commits or fewer
-FILLED = 60  # records in each of the first commits, so that trees have some depth
-FILLINGS = 4
+FILLED = 30  # records in each of the first commits, so that trees have some depth
+FILLINGS = 3
 BATCH_MEAN, BATCH_MAX = 5, 60  # writes in one of applyWrites
 ACTIONS = {"create": 72, "batch": 8, "update": 7, "delete": 13}
 DATASETS_SHARE = 0.9  # of what a publisher writes
@@ -255,7 +256,7 @@ def _commit(actor: _Actor, action: str) -> None:
             account.delete_record(collection, rkey)
             del actor.held[collection, rkey]
         case "fill":
-            count = FILLED // 6 if actor.publishes else FILLED
+            count = FILLED // 3 if actor.publishes else FILLED
             _batch(actor, ["create"] * count)
         case "batch":
             size = min(BATCH_MAX, 2 + int(actor.dice.expovariate(1 / BATCH_MEAN)))
@@ -303,18 +304,22 @@ class _Subscription:
     """Every frame from the first on, in a thread of its own."""
 
     def __init__(self, url: str) -> None:
-        self._socket = connect(url, max_size=None, proxy=None, ping_interval=None)
+        self._url = url
+        self._exit = ExitStack()
+        self._socket: ClientConnection
         self._thread = threading.Thread(target=self._run, name="corpus-stream", daemon=True)
         self._frames: list[bytes] = []
         self._ended: ConnectionClosed | None = None
         self.said = time.monotonic()
 
     def __enter__(self) -> _Subscription:
+        opened = connect(self._url, max_size=None, proxy=None, ping_interval=None)
+        self._socket = self._exit.enter_context(opened)
         self._thread.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._socket.close()
+        self._exit.close()
         self._thread.join(FRAME_SECONDS)
 
     def until_sync_of(self, did: str) -> list[bytes]:

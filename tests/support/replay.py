@@ -5,8 +5,9 @@
 
 The stream has the cursor semantics of the reference PDS. Documents, repos and lists are as of the
 furthest frame that was sent, or of `reached` if that is further: a consumer meets a network that
-changes while it reads. `rate` (frames a second) keeps the sockets' buffers from swallowing a small
-corpus at once; without it frames go out as fast as they are taken.
+changes while it reads. Frames up to `forgotten` are not sent any more: they happened before.
+`rate` (frames a second) keeps the sockets' buffers from swallowing a small corpus at once; without
+it frames go out as fast as they are taken.
 
 Written on bare sockets, so that it does not bound what is measured against it: frames are encoded
 once and sent in slices. `tests.support.replay_process` runs it in a process of its own.
@@ -28,7 +29,7 @@ from tests.support.replay_faults import Faults
 from tests.support.replay_host import ReplayHost
 from tests.support.replay_socket import Gone, Peer, Request
 from tests.support.replay_wire import CLOSE, FIRST_WIDE_SEQ, EndlessWire, Wire, message
-from tests.support.repo import error_frame
+from tests.support.repo import error_frame, info_frame
 
 SUBSCRIBE = "/xrpc/com.atproto.sync.subscribeRepos"
 RUN_BYTES = 1 << 20  # sent at once: large enough that Python's share is small
@@ -54,21 +55,23 @@ class ReplayNetwork:
         faults: Faults | None = None,
         collections: bool = False,
         reached: int = 0,
+        forgotten: int = 0,
         rate: float | None = None,
         passes: int = 1,
     ) -> None:
         faults = faults or Faults()
         endless = passes > 1
-        if endless and (faults.every or faults.cut_every or rate or reached):
+        if endless and (faults.every or faults.cut_every or rate or reached or forgotten):
             raise ValueError("an endless stream goes out at once and without faults")
         self._plan = faults.planned(corpus)
         self._cut_every = faults.cut_every
         self._rate = rate
+        self._forgotten = forgotten
         self._passes = passes
         self._seqs = corpus.seqs
         self._wire = EndlessWire(corpus.frames) if endless else Wire(corpus.frames)
         self.host = ReplayHost(corpus, faults, collections=collections)
-        self.host.position = corpus.seqs[-1] if endless else reached
+        self.host.position = corpus.seqs[-1] if endless else max(reached, forgotten)
         self.last_seq = corpus.seqs[-1]
         if endless:
             self.last_seq = FIRST_WIDE_SEQ + passes * len(corpus.frames) - 1
@@ -168,7 +171,9 @@ class ReplayNetwork:
 
     async def _stream(self, peer: Peer, cursor: int) -> None:
         """Every frame after `cursor`, with what was planned in the place of some."""
-        at = bisect_right(self._seqs, cursor)
+        if cursor < self._forgotten:
+            await peer.send(message(info_frame("OutdatedCursor", "Some events are gone.")))
+        at = bisect_right(self._seqs, max(cursor, self._forgotten))
         cut = at + self._cut_every if self._cut_every else None
         while at < self._wire.count:
             if at == cut:
