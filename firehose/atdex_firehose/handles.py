@@ -57,7 +57,8 @@ SERVICE_PER_SECOND, SERVICE_BURST = 50.0, 200
 TURN_SECONDS = 30.0
 """How long `verify` waits for its domain's turn."""
 HOP_SECONDS = 2.0
-"""How long a redirect waits for the turn of the domain that it leads to."""
+"""How long a check that has begun waits: for the turn of the domain that a redirect leads to, for
+the end of a pause."""
 
 _SERVICE_PATH = "/xrpc/com.atproto.identity.resolveHandle"
 _HEADERS = {
@@ -150,6 +151,10 @@ class HandleResolver:
         if not self._allowed(handle):
             return "invalid"
         handle = handle.lower()
+        pause = self._rates.paused(self._key(handle))
+        if pause > HOP_SECONDS:  # it began after the turn was booked
+            return "unknown"
+        await asyncio.sleep(pause)
         async with self._places:
             try:
                 async with asyncio.timeout(CHECK_SECONDS):
@@ -184,7 +189,7 @@ class HandleResolver:
                     self._http.stream("GET", url, headers=_HEADERS) as response,
                 ):
                     if not response.has_redirect_location:
-                        return await self._judge(response, did, site_of(handle))
+                        return await self._judge(response, did)
                     url = url.join(response.headers["location"])
                 if not self._may_follow(url):
                     return "invalid"
@@ -196,10 +201,10 @@ class HandleResolver:
             return "unknown"
         return "invalid"
 
-    async def _judge(self, response: httpx.Response, did: str, site: str) -> Answer:
+    async def _judge(self, response: httpx.Response, did: str) -> Answer:
         status = response.status_code
         if status >= 500 or status in _LATER:
-            self._pause(site, response)
+            self._pause(site_of(response.url.host), response)
             return "unknown"
         if status != 200 or response.headers.get("content-encoding", "identity") != "identity":
             return "invalid"

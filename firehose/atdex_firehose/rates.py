@@ -43,7 +43,10 @@ class Rates:
         """
         now = self._clock()
         full_at = max(self._full_at.get(key, now), now)
-        wait = max(0.0, full_at - self._slack - now, self.paused(key))
+        pause = self.paused(key)
+        if pause > 0.0:  # after it there is no burst: those who waited come one by one
+            full_at = max(full_at, now + pause + self._slack)
+        wait = max(0.0, full_at - self._slack - now)
         if longest is not None and wait > longest:
             return None
         _keep(self._full_at, key, full_at + self._interval)

@@ -401,6 +401,7 @@ async def test_a_turn_that_is_too_far_off_is_no_answer(resolver: HandleResolver,
     web.say(HANDLE, "", 429, retry_after="120")
     assert await resolver.verify(HANDLE, ALICE) == "unknown"
     assert await resolver.verify(HANDLE, ALICE) == "unknown"
+    assert await resolver.check(HANDLE, ALICE) == "unknown"  # whose turn was booked before that
     assert web.asked.total() == 1
     assert 100 < resolver.book(HANDLE) <= 120
 

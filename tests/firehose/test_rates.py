@@ -53,12 +53,12 @@ def test_a_turn_that_is_too_far_off_is_not_booked(rates: Rates, clock: Clock) ->
 def test_a_pause_holds_everybody_of_that_key(rates: Rates, clock: Clock) -> None:
     rates.pause("a", 30)
     rates.pause("a", 5)  # a shorter one does not end it
-    assert rates.book("a") == 30
     assert rates.book("a", longest=29) is None
+    assert [rates.book("a") for _ in range(4)] == pytest.approx([30, 30.1, 30.2, 30.3])
     assert rates.book("b") == 0
-    clock.now += 30
+    clock.now += 30.4
     assert rates.paused("a") == 0
-    assert rates.book("a") == 0
+    assert rates.book("a") == pytest.approx(0)
 
 
 def test_no_host_can_silence_us_for_long(rates: Rates) -> None:
