@@ -67,7 +67,6 @@ class Source(ABC):
         self.last_error: UpstreamError | None = None
         self.last_time: tuple[str, float] | None = None
         self._timing = timing
-        self._poisoned: dict[bytes, int] = {}
 
     async def run(self) -> NoReturn:
         """Follow until cancelled. Raises only what the callbacks raise: errors of ours."""
@@ -108,24 +107,6 @@ class Source(ABC):
     def _receive(self, raw: bytes) -> Rest | None:
         """Take one message; see `subscribe.Take`."""
 
-    def _is_poison(self, raw: bytes, error: InvalidFrame) -> bool:
-        """Whether to set an undecodable frame aside now. Raises InvalidFrame to drop the
-        connection; False: it was set aside before."""
-        digest = sha256(raw).digest()
-        seen = self._poisoned.get(digest, 0) + 1
-        if len(self._poisoned) >= _POISONED:
-            self._poisoned.clear()
-        self._poisoned[digest] = seen
-        if seen < POISON_ATTEMPTS:
-            raise InvalidFrame(error.reason, self.url)
-        if seen > POISON_ATTEMPTS:
-            return False
-        log.error(
-            "%s: setting aside a frame of %d bytes after seq %d that was undecodable %d times: %s",
-            self.url, len(raw), self.watermark.top, seen, error.reason,
-        )  # fmt: skip
-        return True
-
     def _report(self, error: UpstreamError, delay: float) -> None:
         log.warning("%s; connecting again in %.1f s", error, delay)
 
@@ -158,6 +139,7 @@ class Upstream(Source):
         self._poison = poison
         self._tell_outdated = outdated
         self._last = 0  # of this connection
+        self._poisoned: dict[bytes, int] = {}
 
     def _address(self) -> str:
         self._last = 0
@@ -197,6 +179,24 @@ class Upstream(Source):
                 self._tell_outdated(self)
             else:
                 log.info("%s: info %s: %s", self.url, name, message)
+
+    def _is_poison(self, raw: bytes, error: InvalidFrame) -> bool:
+        """Whether to set an undecodable frame aside now. Raises InvalidFrame to drop the
+        connection; False: it was set aside before."""
+        digest = sha256(raw).digest()
+        seen = self._poisoned.get(digest, 0) + 1
+        if len(self._poisoned) >= _POISONED:
+            self._poisoned.clear()
+        self._poisoned[digest] = seen
+        if seen < POISON_ATTEMPTS:
+            raise InvalidFrame(error.reason, self.url)
+        if seen > POISON_ATTEMPTS:
+            return False
+        log.error(
+            "%s: setting aside a frame of %d bytes after seq %d that was undecodable %d times: %s",
+            self.url, len(raw), self.watermark.top, seen, error.reason,
+        )  # fmt: skip
+        return True
 
     def _report(self, error: UpstreamError, delay: float) -> None:
         if isinstance(error, FutureCursor):

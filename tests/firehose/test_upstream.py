@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from atdex_firehose import RejectedEvent, limits
 from atdex_firehose.backoff import Backoff
-from atdex_firehose.upstream import POISON_ATTEMPTS, Timing
-from tests.firehose.network import names, network, take, until
+from atdex_firehose.frames import Body, Kind
+from atdex_firehose.relay import parse_relay
+from atdex_firehose.subscribe import Rest
+from atdex_firehose.upstream import POISON_ATTEMPTS, Take, Timing, Upstream
+from tests.firehose.network import Network, names, network, quick, take, until
 from tests.support.mst import encode
 from tests.support.repo import account_frame, error_frame, frame, info_frame, plc_did
 
@@ -205,3 +212,72 @@ async def test_silence_for_too_long_is_followed_by_a_new_connection() -> None:
             assert "silent" in str(consumer.stats().upstreams[0]["last_error"])
             net.write(alice, "two")
             assert names(await take(consumer, 1)) == ["two"]
+
+
+@asynccontextmanager
+async def upstream_of(
+    net: Network, take: Take, **options: Any
+) -> AsyncIterator[tuple[Upstream, asyncio.Task[None]]]:
+    """An upstream without a consumer around it, and the task that follows it."""
+    upstream = Upstream(
+        parse_relay(net.relay.url), 0, take, lambda upstream, raw, error: None, quick(), **options
+    )
+    task: asyncio.Task[None] = asyncio.create_task(upstream.run())
+    try:
+        yield upstream, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_asked_to_be_told_of_missed_events_is_told() -> None:
+    told: list[Upstream] = []
+    async with network() as net:
+        net.relay.send(info_frame("OutdatedCursor", "too old"), info_frame("Other"))
+        async with upstream_of(net, lambda *frame: None, outdated=told.append) as (upstream, _):
+            await until(lambda: bool(told))
+            assert told == [upstream]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_an_error_of_ours_ends_following_instead_of_the_connection(number: int) -> None:
+    def take(upstream: Upstream, kind: Kind, seq: int, body: Body, raw: bytes) -> Rest | None:
+        if seq == number:
+            raise ZeroDivisionError(seq)
+        return asyncio.sleep(0)
+
+    async with network() as net:
+        net.write(net.account("alice"), "one", "two", "three")
+        async with upstream_of(net, take) as (upstream, task):
+            async with asyncio.timeout(5):
+                with pytest.raises(ZeroDivisionError):
+                    await task
+            assert not upstream.connected
+        assert net.relay.cursors == [0]
+
+
+async def test_frames_that_waited_are_taken_in_order_and_once_across_a_cut() -> None:
+    """The connection is lost while a frame is waited for: those behind it were read already."""
+    gate = asyncio.Event()
+    taken: list[int] = []
+
+    def take(upstream: Upstream, kind: Kind, seq: int, body: Body, raw: bytes) -> Rest | None:
+        taken.append(seq)
+        upstream.watermark.seen(seq)
+        return wait() if seq % 7 == 3 else None
+
+    async def wait() -> None:
+        await gate.wait()
+
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, *[str(n) for n in range(50)])
+        net.relay.close_after = 20
+        async with upstream_of(net, take):
+            await until(lambda: len(taken) == 3)
+            await asyncio.sleep(0.1)
+            assert taken == [1, 2, 3]
+            gate.set()
+            await until(lambda: len(taken) >= 50)
+        assert taken == list(range(1, 51))
+        assert net.relay.cursors == [0, 20, 40]
