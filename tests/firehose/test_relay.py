@@ -58,6 +58,8 @@ def test_a_jetstream_is_asked_for_collections_from_a_time_on() -> None:
         "https://relay.test:port", "https://[relay.test",
     ],
 )  # fmt: skip
-def test_what_is_no_address_of_an_upstream_is_refused(parse: type[object], url: str) -> None:
+def test_what_is_no_address_of_an_upstream_is_refused(
+    parse: Callable[[str], object], url: str
+) -> None:
     with pytest.raises(ConfigError):
         parse(url)

@@ -288,7 +288,7 @@ async def test_messages_from_before_the_end_are_handed_on_however_it_ended(last:
     assert found == [str(n).encode() for n in range(100)]
 
 
-async def backpressure() -> None:
+async def backpressure(tls: ssl.SSLContext | None = None) -> None:
     """The sender of 128 MB is held up by a receiver that waits, and loses nothing."""
     size, count = 65_000, 2_000
     gate = asyncio.Event()
@@ -308,7 +308,7 @@ async def backpressure() -> None:
             await peer.send(frame(n.to_bytes(4) + bytes(size - 4)))
         await peer.send(frame(b"\x03\xe8", CLOSE))
 
-    async with serving(script) as url, asyncio.TaskGroup() as group:
+    async with serving(script, tls=tls) as url, asyncio.TaskGroup() as group:
         group.create_task(end_of(url, take))
         written = -1
         while not peers or peers[0].written != written:
@@ -536,9 +536,7 @@ async def test_an_address_that_cannot_be_reached_is_a_lost_connection(url: str) 
 async def test_tls_is_spoken_with_a_host_whose_certificate_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    file = certificate(tmp_path)
-    context.load_cert_chain(file)
+    context, file = tls_of(tmp_path)
     found: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -549,6 +547,24 @@ async def test_tls_is_spoken_with_a_host_whose_certificate_is_trusted(
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
         assert await end_of(url, found.append) == "connection closed: 1000"
     assert found == [bytes(50_000)] * 100
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_slow_receiver_slows_the_sender_under_tls_as_well(
+    loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, file = tls_of(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(backpressure(context), 30))
+
+
+def tls_of(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's side of TLS, and the certificate to trust."""
+    file = certificate(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context, file
 
 
 def certificate(folder: Path) -> Path:
