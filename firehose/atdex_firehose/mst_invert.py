@@ -25,7 +25,8 @@ from atdex_firehose.mst_nodes import (
     is_key,
     is_tree_cid,
     key_layer,
-    parse_node,
+    load_node,
+    load_root,
     tail_of,
 )
 
@@ -62,11 +63,7 @@ class _PartialTree:
     def __init__(self, did: str, root: bytes, blocks: Mapping[bytes, bytes]) -> None:
         self.did = did
         self.blocks = blocks
-        self.root = node = parse_node(did, self._block(root), 0, root)
-        if node.keys:
-            node.layer = key_layer(node.keys[0])
-        elif node.kids[0] is not None:
-            raise InvalidCommit(did, "the top node of the tree is empty")
+        self.root = load_root(did, self._block(root), root)
 
     def undo(self, op: Op) -> None:
         """Take one op back."""
@@ -103,24 +100,17 @@ class _PartialTree:
     def _block(self, cid: bytes) -> bytes:
         block = self.blocks.get(cid)
         if block is None:
-            raise InvalidCommit(self.did, f"a node of the tree is missing: {cid.hex()}")
+            raise self._missing(cid)
         return block
 
+    def _missing(self, cid: bytes) -> InvalidCommit:
+        return InvalidCommit(self.did, f"a node of the tree is missing: {cid.hex()}")
+
     def _load(self, kid: Node | bytes, layer: int, low: bytes, high: bytes) -> Node:
-        """A subtree's top: it belongs to `layer`, and its keys between `low` and `high`, so that
-        no node can stand in two places."""
+        """A subtree's top."""
         if isinstance(kid, Node):
             return kid
-        node = parse_node(self.did, self._block(kid), layer, kid)
-        keys = node.keys
-        if not keys:
-            if node.kids[0] is None:
-                raise InvalidCommit(self.did, "a node of the tree is empty")
-        elif keys[0] <= low or keys[-1] >= high:
-            raise InvalidCommit(self.did, f"keys of the tree are out of order at {keys[0][:80]!r}")
-        if layer <= 0 and (layer < 0 or node.kids.count(None) != len(node.kids)):
-            raise InvalidCommit(self.did, "the tree has nodes below layer 0")
-        return node
+        return load_node(self.did, self._block(kid), kid, layer, low, high)
 
     def _descend(self, key: bytes, layer: int) -> tuple[list[tuple[Node, int]], bool]:
         """The nodes on the way to `key`, each with the place where it stands or where the way
@@ -143,7 +133,11 @@ class _PartialTree:
             if kid is None or node.layer <= layer:
                 return way, False
             if not isinstance(kid, Node):
-                node.kids[i] = kid = self._load(kid, node.layer - 1, low, high)
+                block = self.blocks.get(kid)
+                if block is None:
+                    raise self._missing(kid)
+                kid = load_node(self.did, block, kid, node.layer - 1, low, high)
+                node.kids[i] = kid
             node = kid
 
     def _find(self, key: bytes, cid: bytes) -> list[tuple[Node, int]]:

@@ -38,6 +38,11 @@ FIRST: Final = b""
 LAST: Final = b"\xff"
 """What stands before and behind every key."""
 
+TOP: Final = 1_000
+"""The layer of a node whose layer is not known yet: above every layer that a key can have."""
+
+_BELOW: Final = "the tree has nodes below layer 0"
+
 _NULL: Final = b"\xf6"
 _LINK: Final = b"\xd8\x2a\x58\x25\x00"  # tag 42, 37 bytes, the identity multibase
 _VALUE: Final = b"\x61v" + _LINK
@@ -68,11 +73,11 @@ _ENTRY: Final = re.compile(
 )
 """One entry: its head, which is all up to its link, and its tail, which is all behind it."""
 
-_NODE: Final = re.compile(
-    rb"\xa2\x61e(?:[\x80-\x97]|\x98[\x18-\xff]|\x99[\x01-\x03].)(?:%b(?:\xf6|%b)%b)*"
+_is_node: Final = re.compile(
+    rb"\xa2\x61e(?:[\x80-\x97]|\x98[\x18-\xff]|\x99[\x01-\x03].)(?:%b(?:\xf6|%b)%b)*+"
     rb"\x61l(?:\xf6|%b)" % (_HEAD_PATTERN, _CID_PATTERN, _TAIL_PATTERN, _CID_PATTERN),
     re.DOTALL,
-)
+).fullmatch
 """A whole node, every number in its shortest form. Characters of keys and CBOR heads of numbers
 do not overlap, so there is one way to read it; that the lengths are right is left to libipld."""
 
@@ -212,15 +217,31 @@ def tail_of(cid: bytes) -> bytes:
     return _VALUE + cid
 
 
-def parse_node(did: str, raw: bytes, layer: int, cid: bytes) -> Node:
-    """Read a node block, which is written as it must be: canonical DAG-CBOR, keys in order, every
-    prefix as long as it can be, sizes within the limits. Raises InvalidCommit, for any input.
+def load_root(did: str, raw: bytes, cid: bytes) -> Node:
+    """Read the top node of a tree, or the only one of an empty tree. Raises InvalidCommit."""
+    node = load_node(did, raw, cid, TOP, FIRST, LAST)
+    if node.keys:
+        node.layer = key_layer(node.keys[0])
+    elif node.kids[0] is None:
+        node.layer = 0
+    else:
+        raise InvalidCommit(did, "the top node of the tree is empty")
+    if not node.layer and node.kids.count(None) != len(node.kids):
+        raise InvalidCommit(did, _BELOW)
+    return node
 
-    That the keys belong in `layer` is not checked here.
+
+def load_node(did: str, raw: bytes, cid: bytes, layer: int, low: bytes, high: bytes) -> Node:
+    """Read a node block that belongs to `layer`, with keys between `low` and `high`.
+
+    It is written as it must be: canonical DAG-CBOR, keys in order, every prefix as long as it can
+    be, sizes within the limits; it is not empty, and nothing is below layer 0. As its keys lie
+    where they must, no node that has some can stand in two places of a tree, or above itself.
+    Not checked are the form and the layer of each key. Raises InvalidCommit, for any input.
     """
     if len(raw) > NODE_BYTES:
         raise InvalidCommit(did, f"a node of the tree has {len(raw)} bytes, over {NODE_BYTES}")
-    if _NODE.fullmatch(raw) is None:
+    if not _is_node(raw):
         raise InvalidCommit(did, f"not a node of a tree in canonical DAG-CBOR: {raw[:40].hex()}")
     try:
         value = decode_dag_cbor(raw)
@@ -228,6 +249,7 @@ def parse_node(did: str, raw: bytes, layer: int, cid: bytes) -> Node:
         raise InvalidCommit(did, f"a node of the tree is not DAG-CBOR: {error}") from None
     entries = value["e"]
     keys: list[bytes] = []
+    kids: list[Tree] = [value["l"]]
     key = b""
     length = 0
     for entry in entries:
@@ -238,12 +260,24 @@ def parse_node(did: str, raw: bytes, layer: int, cid: bytes) -> Node:
         key = key[:shared] + suffix
         length = len(key)
         keys.append(key)
-    if len(keys) > NODE_ENTRIES:
-        raise InvalidCommit(did, f"a node of the tree has over {NODE_ENTRIES} entries")
-    if len(raw) > KEY_BYTES and keys and max(map(len, keys)) > KEY_BYTES:
-        raise InvalidCommit(did, f"a key of the tree has over {KEY_BYTES} bytes")
-    kids: list[Tree] = [value["l"], *[entry["t"] for entry in entries]]
+        kids.append(entry["t"])
+    if not keys:
+        if kids[0] is None and layer != TOP:
+            raise InvalidCommit(did, "a node of the tree is empty")
+    elif keys[0] <= low or key >= high:
+        raise InvalidCommit(did, f"keys of the tree are out of order at {keys[0][:80]!r}")
+    elif len(raw) > KEY_BYTES and _too_much(keys):
+        raise InvalidCommit(
+            did,
+            f"a node of the tree has over {NODE_ENTRIES} entries or a key over {KEY_BYTES} bytes",
+        )
+    if layer <= 0 and (layer < 0 or kids.count(None) != len(kids)):
+        raise InvalidCommit(did, _BELOW)
     return Node(layer, keys, kids, raw, cid, entries)
+
+
+def _too_much(keys: list[bytes]) -> bool:
+    return len(keys) > NODE_ENTRIES or max(map(len, keys)) > KEY_BYTES
 
 
 def _why(key: bytes, shared: int, suffix: bytes) -> str:

@@ -16,7 +16,8 @@ from atdex_firehose.mst_nodes import (
     is_key,
     is_tree_cid,
     key_layer,
-    parse_node,
+    load_node,
+    load_root,
     tail_of,
 )
 
@@ -35,32 +36,17 @@ def walk(
     Raises InvalidCommit, for any input; takes time and memory by the size of what it yields, as
     no node can stand in two places.
     """
-    node = parse_node(did, _block(did, root, block_of), 0, root)
-    if node.keys:
-        node.layer = key_layer(node.keys[0])
-    elif node.kids[0] is None:
-        return
-    else:
-        raise InvalidCommit(did, "the top node of the tree is empty")
+    node = load_root(did, _block(did, root, block_of), root)
     low, high = FIRST, LAST
     waiting: list[_Pending] = []
     while True:
         keys, kids, layer = node.keys, node.kids, node.layer
-        if keys:
-            if keys[0] <= low or keys[-1] >= high:
-                raise InvalidCommit(did, f"keys of the tree are out of order at {keys[0][:80]!r}")
-            for key in keys:
-                if not is_key(key):
-                    raise InvalidCommit(did, f"{key[:80]!r} in the tree is not collection/rkey")
-                if key_layer(key) != layer:
-                    raise InvalidCommit(
-                        did, f"{key.decode()} is not in the layer that it belongs in"
-                    )
-        elif kids[0] is None:
-            raise InvalidCommit(did, "a node of the tree is empty")
+        for key in keys:
+            if not is_key(key):
+                raise InvalidCommit(did, f"{key[:80]!r} in the tree is not collection/rkey")
+            if key_layer(key) != layer:
+                raise InvalidCommit(did, f"{key.decode()} is not in the layer that it belongs in")
         if layer == 0:
-            if kids.count(None) != len(kids):
-                raise InvalidCommit(did, "the tree has nodes below layer 0")
             for key, entry in zip(keys, node.entries, strict=True):
                 yield key, entry["v"]
         else:
@@ -76,7 +62,7 @@ def walk(
                 yield low, value
             if isinstance(kid, bytes):
                 break
-        node = parse_node(did, _block(did, kid, block_of), layer, kid)
+        node = load_node(did, _block(did, kid, block_of), kid, layer, low, high)
 
 
 def _block(did: str, cid: bytes, block_of: Callable[[bytes], bytes | None]) -> bytes:
