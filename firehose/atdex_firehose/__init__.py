@@ -14,7 +14,8 @@ from atdex_firehose.events import (
     RejectedEvent,
     SyncEvent,
 )
-from atdex_firehose.stats import Stats, UpstreamStats
+from atdex_firehose.resync import ResyncPolicy
+from atdex_firehose.stats import Backfill, Stats, UpstreamStats
 
 __all__ = [
     "Consumer",
@@ -26,8 +27,10 @@ __all__ = [
     "AccountEvent",
     "SyncEvent",
     "RejectedEvent",
+    "ResyncPolicy",
     "Stats",
     "UpstreamStats",
+    "Backfill",
     "FirehoseError",
     "ConfigError",
     "StateError",

@@ -12,15 +12,18 @@ Guarantees:
 - In order per repo: events of one DID come in the order of the stream. Repos are independent.
 - Bounded: a slow consumer slows the sockets; nothing is dropped silently. A frame that fails
   verification comes as a `RejectedEvent`.
+- Whole: every commit of a tracked repo is verified against the one before it. What was missed is
+  fetched from the repo itself, compared, and delivered as events that are not `live`.
 - With several relays, a commit that was taken from one is not delivered from another; account and
   identity events come from each. Nothing is saved before it is acknowledged wherever it came from.
-
-Not verified yet: see `verify`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -30,16 +33,22 @@ from types import TracebackType
 from typing import Any, Self
 
 from atdex_firehose.directory import Directory
+from atdex_firehose.discovery import Discovery
 from atdex_firehose.errors import ConfigError
-from atdex_firehose.events import Event
+from atdex_firehose.events import Event, Identity
+from atdex_firehose.fetch_repo import RepoHosts
+from atdex_firehose.handles import HandleResolver
+from atdex_firehose.hosts import Hosts
 from atdex_firehose.identity import Identities
 from atdex_firehose.ledger import UNACKED_EVENTS, Ledger
 from atdex_firehose.outbox import OUTBOX_EVENTS, Outbox
 from atdex_firehose.patterns import CollectionPatterns
-from atdex_firehose.pipeline import Pipeline
+from atdex_firehose.pipeline import OUTDATED, Pipeline
+from atdex_firehose.progress import Rate, log_progress
 from atdex_firehose.relay import parse_relay
+from atdex_firehose.resync import ResyncPolicy, Resyncs
 from atdex_firehose.state import State
-from atdex_firehose.stats import Counters, Stats, UpstreamStats
+from atdex_firehose.stats import Backfill, Counters, Stats, UpstreamStats
 from atdex_firehose.upstream import Timing, Upstream
 
 FLUSH_SECONDS = 5.0
@@ -49,13 +58,19 @@ START = 0
 
 
 class Consumer:
-    """The events of `collections` (exact NSIDs, or `a.b.*`) in the repos that `relays` carry.
+    """The events of `collections` (exact NSIDs, `a.b.*`, or `*`) in the repos that `relays` and
+    `hosts` carry.
 
-    `state` is an SQLite file, or None to keep the state in memory. `plc` is the directory of
-    did:plc. `allow_private_hosts` lets did:web hosts be in private networks, and is for tests and
-    sandboxes. `max_unacked` and `buffer` bound the events that are out and that wait.
-    `clock` gives seconds since the epoch. Raises ConfigError for arguments that cannot be used,
-    and StateError on entering where the file cannot.
+    `hosts` are PDSs followed directly: each may speak of its own accounts only. `state` is an
+    SQLite file, or None to keep the state in memory. `plc` is the directory of did:plc.
+    `cursor`: where every stream starts after, in place of the saved cursors. `backfill`: also
+    deliver records from before the stream, of repos that the upstreams list. Without `verify`,
+    commits are taken at their upstream's word, and what is missed stays missing.
+    `allow_private_hosts` lets hosts that others name (did:web, PDSs) be in private networks, and is
+    for tests and sandboxes. `handles` verifies handles, which stay unverified without it.
+    `max_unacked` and `buffer` bound the events that are out and that wait; `resync` says how
+    eagerly repos are fetched. `clock` gives seconds since the epoch. Raises ConfigError for
+    arguments that cannot be used, and StateError on entering where the file cannot.
     """
 
     def __init__(
@@ -63,67 +78,133 @@ class Consumer:
         relays: Sequence[str],
         collections: Sequence[str],
         *,
+        hosts: Sequence[str] = (),
         state: str | Path | None = None,
         plc: str = "https://plc.directory",
+        cursor: int | None = None,
+        verify: bool = True,
+        backfill: bool = True,
         allow_private_hosts: bool = False,
+        handles: HandleResolver | None = None,
         max_unacked: int = UNACKED_EVENTS,
         buffer: int = OUTBOX_EVENTS,
+        resync: ResyncPolicy | None = None,
         timing: Callable[[], Timing] = Timing,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._relays = list(dict.fromkeys(parse_relay(url) for url in relays))
+        self._hosts = [parse_relay(url) for url in hosts]
+        self._relays = list(dict.fromkeys([*map(parse_relay, relays), *self._hosts]))
         if not self._relays:
             raise ConfigError("relays", relays, "name at least one relay or PDS")
         self._patterns = CollectionPatterns(collections)
         self._state_path = state
         self._plc = plc
+        self._cursor = cursor
+        self._verify = verify
+        self._backfill = backfill and verify
         self._local = allow_private_hosts
+        self._handles = handles
         self._max_unacked = max_unacked
+        self._policy = resync or ResyncPolicy()
         self._timing = timing
         self._clock = clock
         self._outbox = Outbox(buffer)
         self._counters = Counters()
+        self._rate = Rate()
         self._upstreams: list[Upstream] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._exit: AsyncExitStack | None = None
-        self._flushing = asyncio.Lock()
         self._state: State
         self._identities: Identities
         self._ledger: Ledger
         self._pipeline: Pipeline
+        self._resyncs: Resyncs
+        self._discovery: Discovery
 
     async def __aenter__(self) -> Self:
         if self._exit is not None:
             raise RuntimeError("a Consumer is opened once")
         async with AsyncExitStack() as stack:
-            self._state = await State.open(self._state_path)
-            stack.push_async_callback(self._state.close)
-            directory = Directory(self._plc, local=self._local)
-            await stack.enter_async_context(directory)
-            self._identities = Identities(directory, self._state, clock=self._clock)
-            self._ledger = Ledger(self._state, max_unacked=self._max_unacked)
-            self._pipeline = Pipeline(
-                self._patterns,
-                self._identities,
-                self._ledger,
-                self._outbox,
-                self._counters,
-                self._clock,
-            )
+            await self._open(stack)
             saved = await self._state.cursors()
             for relay in self._relays:
                 upstream = Upstream(
                     relay,
-                    saved.get(relay.base, START),
+                    saved.get(relay.base, START) if self._cursor is None else self._cursor,
                     self._pipeline.take,
                     self._pipeline.poison,
                     self._timing(),
+                    outdated=self._missed,
                 )
                 self._upstreams.append(upstream)
                 self._start(upstream.run())
             self._start(self._flush_regularly())
+            self._start(self._resyncs.run())
+            if self._backfill:
+                self._start(self._discovery.run())
+            self._start(log_progress(self._progress))
             self._exit = stack.pop_all()
         return self
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        """The parts, from the state upwards."""
+        self._state = await State.open(self._state_path)
+        stack.push_async_callback(self._state.close)
+        epoch = await self._state.set_collections(self._patterns.patterns)
+        directory = await stack.enter_async_context(Directory(self._plc, local=self._local))
+        self._identities = Identities(
+            directory,
+            self._state,
+            clock=self._clock,
+            handles=self._handles,
+            on_change=self._identity_changed,
+        )
+        self._ledger = Ledger(self._state, max_unacked=self._max_unacked)
+        await self._ledger.open()
+        self._pipeline = Pipeline(
+            self._patterns,
+            self._identities,
+            self._ledger,
+            self._outbox,
+            self._counters,
+            self._clock,
+            hosts=frozenset(relay.base for relay in self._hosts),
+            epoch=epoch,
+            verify=self._verify,
+        )
+        urls = [relay.base for relay in self._relays]
+        hosts = await stack.enter_async_context(
+            RepoHosts(
+                frozenset(urls),
+                Hosts(self._clock, first=self._policy.host_first),
+                local=self._local,
+            )
+        )
+        self._resyncs = Resyncs(
+            state=self._state,
+            ledger=self._ledger,
+            identities=self._identities,
+            pipeline=self._pipeline,
+            hosts=hosts,
+            patterns=self._patterns,
+            upstreams=urls,
+            folder=_folder(self._state_path, stack),
+            epoch=epoch,
+            flush=self.flush,
+            policy=self._policy,
+            clock=self._clock,
+        )
+        self._pipeline.schedule = self._resyncs.schedule
+        self._discovery = Discovery(
+            state=self._state,
+            ledger=self._ledger,
+            hosts=hosts,
+            patterns=self._patterns,
+            upstreams=urls,
+            epoch=epoch,
+            found=self._resyncs.refill,
+            schedule=self._resyncs.schedule,
+        )
 
     async def __aexit__(
         self,
@@ -138,7 +219,8 @@ class Consumer:
             await self._pipeline.lanes.close()
             await self._identities.close()
             self._outbox.finish()
-            await self.flush()
+            if not self._outbox.failed:
+                await self.flush()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """The events. Raises what made the consumer fail, if it does; see `errors`.
@@ -167,33 +249,84 @@ class Consumer:
     async def flush(self) -> None:
         """Save the cursors, heads and standings that the acknowledgements allow, in one
         transaction. Call it after your own commit; it is also done every few seconds."""
-        async with self._flushing:
-            cursors = {upstream.url: upstream.watermark.value for upstream in self._upstreams}
-            heads, standings = self._ledger.take_changes()
-            identities = self._identities.take_changes()
-            try:
-                await self._state.save(cursors, heads, standings, identities)
-            except BaseException:
-                self._ledger.give_back(heads, standings)
-                raise
+        await self._ledger.save(
+            lambda: {upstream.url: upstream.watermark.value for upstream in self._upstreams},
+            self._identities.take_changes,
+        )
 
     def stats(self) -> Stats:
         """The numbers as of now."""
         counters = self._counters
         return Stats(
-            frames=sum(upstream.frames for upstream in self._upstreams),
+            frames=self.frames,
             events=counters.events,
             commits_verified=counters.commits_verified,
             syncs_verified=counters.syncs_verified,
             rejected=sum(counters.rejected.values()),
             rejected_by_reason=dict(counters.rejected),
+            desynchronized=counters.desynchronized,
             ignored=counters.ignored,
             refreshes=counters.refreshes,
             identity_fetches=self._identities.fetches,
             waiting=self._pipeline.lanes.items + len(self._outbox),
             unacked=self._ledger.unacked,
             upstreams=tuple(_upstream_stats(upstream) for upstream in self._upstreams),
+            backfill=self._progress(),
         )
+
+    @property
+    def frames(self) -> int:
+        """Frames read so far."""
+        return sum(upstream.frames for upstream in self._upstreams)
+
+    @property
+    def frame_times(self) -> tuple[float, float] | None:
+        """When the first frame was read and when the last one, in seconds since the epoch."""
+        read = [upstream.last_time[1] for upstream in self._upstreams if upstream.last_time]
+        first = self._pipeline.first_frame_at
+        return (first, max(read, default=first)) if first else None
+
+    @property
+    def drained(self) -> bool:
+        """Whether no event waits to be iterated."""
+        return not len(self._outbox)
+
+    def busy_within(self, seconds: float) -> bool:
+        """Whether something is under way that does not come from the stream: a frame in a lane,
+        a listing being read, or a repo that is fetched within so many seconds."""
+        return bool(
+            self._pipeline.lanes.items
+            or len(self._outbox)
+            or self._discovery.counters.listing
+            or self._resyncs.due_within(seconds)
+        )
+
+    def _progress(self) -> Backfill:
+        resyncs, states = self._resyncs.counters, self._ledger.states
+        return Backfill(
+            repos={state: count for state, count in states.items() if count},
+            remaining=sum(states.values()) - states["synchronized"],
+            running=resyncs.running,
+            outcomes=dict(resyncs.outcomes),
+            records=resyncs.records,
+            records_per_second=self._rate.read(resyncs.records),
+            listed=self._discovery.counters.listed,
+            listing=dict(self._discovery.counters.listing),
+        )
+
+    def _missed(self, upstream: Upstream) -> None:
+        """The upstream no longer has all the events since our cursor."""
+        self._start(self._look_again(upstream.url))
+
+    async def _look_again(self, url: str) -> None:
+        await self._ledger.doubt_all(OUTDATED)
+        self._resyncs.refill()
+        if self._backfill:
+            self._discovery.missed(url)
+
+    def _identity_changed(self, identity: Identity) -> None:
+        """A handle was verified, or a document renewed: whoever has the repo is told."""
+        self._start(self._pipeline.tell(identity))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -201,19 +334,35 @@ class Consumer:
         self._tasks.append(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A task that ends by itself met an error of ours: iterating raises it."""
+        """A task that fails met an error of ours: iterating raises it."""
+        self._tasks.remove(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._outbox.fail(error)
 
     async def _flush_regularly(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._ledger.pressing.wait()
             await self.flush()
 
     async def _stop_reading(self) -> None:
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _folder(state: str | Path | None, stack: AsyncExitStack) -> Path:
+    """Where repos lie while they are read: beside the state, so that what a kill left is found."""
+    if state is None:
+        folder = tempfile.mkdtemp(prefix="atdex-repos-")
+    else:
+        folder = f"{state}.repos"
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(folder).mkdir()
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _upstream_stats(upstream: Upstream) -> UpstreamStats:

@@ -15,13 +15,19 @@
     │   ├── StaleRev
     │   ├── InactiveAccount
     │   └── UntrackedRepo
+    ├── Desynchronized          commits are missing before this one: fetch the repo whole
     ├── IdentityUnavailable     the directory or host did not answer: try again later
+    ├── FetchFailed             a repo could not be had from a host: ask another, or later
+    │   ├── RateLimited         the host says when to ask again
+    │   └── NotServed           the host does not have it, or not this method
     └── Rejected                the publisher's data is bad: set the frame aside with its reason
         ├── InvalidEvent        a field of the frame is missing or of the wrong form
         ├── InvalidCar
         ├── InvalidCommit
         ├── FutureRev
+        ├── OlderRepo           a repo as fetched is older than what was taken of it
         ├── BadSignature        refresh the identity once, then reject
+        ├── WrongHost           the same: the account may have moved
         └── InvalidIdentity     the DID document cannot be used
             └── IdentityGone    the DID is tombstoned or was never registered
 
@@ -156,6 +162,18 @@ class UntrackedRepo(Ignored):
         return f"{self.did} is not tracked"
 
 
+class Desynchronized(FirehoseError):
+    """The commit does not continue the last one taken: events are missing, or it lies."""
+
+    def __init__(self, did: str, reason: str) -> None:
+        super().__init__(did, reason)
+        self.did = did
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.did}: {self.reason}"
+
+
 class IdentityUnavailable(FirehoseError):
     """The DID document could not be had now. The network's fault; the event must be kept."""
 
@@ -166,6 +184,34 @@ class IdentityUnavailable(FirehoseError):
 
     def __str__(self) -> str:
         return f"cannot resolve {self.did} now: {self.reason}"
+
+
+class FetchFailed(FirehoseError):
+    """`host` did not answer what was asked of it. The host's fault, or the network's."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(host, reason)
+        self.host = host
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.reason}"
+
+
+class RateLimited(FetchFailed):
+    """The host answered 429. `seconds` is how long it asks to be left alone, where it says so."""
+
+    def __init__(self, host: str, seconds: float | None) -> None:
+        super().__init__(host, "it asks to be left alone for a while (429)")
+        self.seconds = seconds
+
+
+class NotServed(FetchFailed):
+    """The host does not serve this repo or does not know the method. `error` is its word."""
+
+    def __init__(self, host: str, error: str) -> None:
+        super().__init__(host, f"not served there: {error}")
+        self.error = error
 
 
 class Rejected(FirehoseError):
@@ -198,6 +244,14 @@ class FutureRev(Rejected):
 
 class BadSignature(Rejected):
     """The signature does not fit the key of the identity: perhaps the key was rotated."""
+
+
+class WrongHost(Rejected):
+    """The event came from a PDS directly that is not the account's: perhaps it has moved."""
+
+
+class OlderRepo(Rejected):
+    """A repo as fetched is older than the last commit taken of it."""
 
 
 class InvalidIdentity(Rejected):

@@ -32,6 +32,10 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._events)
 
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
+
     def offer(self, event: Event) -> bool:
         """Queue the event if there is room."""
         if not self._writable.is_set():

@@ -1,4 +1,4 @@
-"""Which collections are wanted: exact NSIDs, and `a.b.*` for everything below `a.b`.
+"""Which collections are wanted: exact NSIDs, `a.b.*` for everything below `a.b`, `*` for all.
 
 A wildcard stands at a dot: `a.b.*` takes `a.b.c` and `a.b.c.d`, neither `a.bc.d` nor `a.b`.
 """
@@ -25,14 +25,23 @@ class CollectionPatterns:
         exact, prefixes = set(), []
         for pattern in self.patterns:
             stem = pattern.removesuffix(".*")
-            if pattern.endswith(".*") and is_nsid(f"{stem}.x.x"):
+            if pattern == "*":
+                prefixes.append("")
+            elif pattern.endswith(".*") and is_nsid(f"{stem}.x.x"):
                 prefixes.append(f"{stem}.")
             elif is_nsid(pattern):
                 exact.add(pattern)
             else:
-                raise ConfigError("collections", pattern, "neither an NSID nor of the form a.b.*")
+                raise ConfigError(
+                    "collections", pattern, "neither an NSID nor of the form a.b.*, nor *"
+                )
         self._exact = frozenset(exact)
         self._prefixes = tuple(prefixes)
+        self.everything = "" in prefixes
+        self.exact = tuple(sorted(exact))
+        """The NSIDs that are wanted by name."""
+        self.wildcards = tuple(p for p in self.patterns if p not in exact)
+        """The other patterns, which no host can list by."""
         self._seen: dict[str, bool] = {}
 
     def __contains__(self, collection: str) -> bool:

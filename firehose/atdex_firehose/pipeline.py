@@ -2,32 +2,44 @@
 
     take(frame) ─ nobody wants it ─> watermark
          └─> lane of the DID ─> parse ─> verify ─> deliver ─> outbox
-                                   │        └ BadSignature: refresh the identity once, verify again
+                                   │        ├ BadSignature, WrongHost: refresh the identity, again
+                                   │        └ Desynchronized: park, and have the repo fetched
+                                   ├ the repo waits to be fetched: park
                                    ├ Ignored: watermark
-                                   └ Rejected: a RejectedEvent takes its place
+                                   └ Rejected: a RejectedEvent takes its place; the repo is in doubt
 
 A frame whose repo and identity are in memory is done at once, without a task. Everything else
-waits in its repo's lane, and goes through the same steps.
+waits in its repo's lane, and goes through the same steps. What a fetched repo comes to (`resync`)
+goes through the lane too, so that a repo's events have one order.
+
+A repo in doubt is `incomplete`: its next commit either continues the chain, which shows that what
+was refused was never a part of it, or does not, and the repo is fetched.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from atdex_firehose import limits
 from atdex_firehose.errors import (
     BadSignature,
+    Desynchronized,
     IdentityGone,
     IdentityUnavailable,
     Ignored,
     InactiveAccount,
     InvalidEvent,
     InvalidFrame,
+    InvalidIdentity,
     Rejected,
     StaleRev,
     UntrackedRepo,
+    WrongHost,
 )
 from atdex_firehose.events import (
     AccountEvent,
@@ -35,6 +47,7 @@ from atdex_firehose.events import (
     Event,
     Identity,
     IdentityEvent,
+    RecordOp,
     RejectedEvent,
     SyncEvent,
 )
@@ -53,36 +66,68 @@ from atdex_firehose.frames import (
 )
 from atdex_firehose.identity import Identities
 from atdex_firehose.lanes import Lanes, Rest
-from atdex_firehose.ledger import Ledger, Repo
+from atdex_firehose.ledger import After, Ledger
+from atdex_firehose.mst import EMPTY_ROOT
 from atdex_firehose.outbox import Outbox
 from atdex_firehose.patterns import CollectionPatterns
-from atdex_firehose.repo import Head, Standing
+from atdex_firehose.repo import DELETED, NEVER, PARKING, Head, Repo, Standing
+from atdex_firehose.state import Rejection
 from atdex_firehose.stats import Counters
 from atdex_firehose.upstream import Upstream
-from atdex_firehose.verify import check_rev, verify_commit, verify_sync
+from atdex_firehose.verify import check_rev, stated_records, verify_commit, verify_sync
+from atdex_firehose.watermark import Watermark
 from atdex_lexicons.syntax import is_tid
 
 log = logging.getLogger(__name__)
 
+PARKED_COMMITS = 10_000
+"""Commits parked of one repo. Beyond, they are forgotten: the repo is fetched at the last of them
+or later, and so holds what they did."""
+SELF = "identity"
+"""The source of identity events that no upstream sent: a handle was verified, or failed to be."""
+REFUSED = "a commit was refused"
+OUTDATED = "events were missed"
+DOUBTS = frozenset({REFUSED, OUTDATED})
+"""Reasons for which a repo is incomplete that a commit which continues its chain dispels."""
+
 Frame = CommitFrame | SyncFrame | IdentityFrame | AccountFrame
-Verdict = tuple[Event, Head | Standing | None]
-"""An event to deliver, and what the repo is after it."""
 
 
 @dataclass(slots=True)
 class Item:
-    """A frame on its way."""
+    """A frame on its way. `upstream` is None, and `row` its number, where it was parked."""
 
-    upstream: Upstream
+    source: str
+    upstream: Upstream | None
     kind: Kind
     seq: int
     did: str
     body: Body
     raw: bytes
+    row: int | None = None
+
+    def holds(self) -> list[tuple[Watermark, int]]:
+        return [] if self.upstream is None else [(self.upstream.watermark, self.seq)]
+
+
+@dataclass(slots=True)
+class Job:
+    """Work on a repo that takes its turn in the repo's lane."""
+
+    run: Callable[[], Coroutine[Any, Any, None]]
+
+
+Schedule = Callable[[Repo], None]
+"""Have the repo fetched when it is due."""
 
 
 class Pipeline:
-    """The steps between upstreams and the outbox, for all upstreams of one consumer."""
+    """The steps between upstreams and the outbox, for all upstreams of one consumer.
+
+    `hosts` are the upstreams that are a PDS each: they may speak of their own accounts only.
+    `epoch` is the generation of wanted collections. Without `verify`, commits are taken at their
+    upstream's word, and no repo is tracked. `schedule` is set by who fetches repos.
+    """
 
     def __init__(
         self,
@@ -92,18 +137,31 @@ class Pipeline:
         outbox: Outbox,
         counters: Counters,
         clock: Callable[[], float],
+        *,
+        hosts: frozenset[str] = frozenset(),
+        epoch: int = 0,
+        verify: bool = True,
     ) -> None:
         self._patterns = patterns
+        self._everything = patterns.everything
         self._identities = identities
         self._ledger = ledger
+        self._tracked = ledger.tracked
         self._outbox = outbox
         self._counters = counters
         self._clock = clock
-        self.lanes: Lanes[Item] = Lanes(self._work, outbox.fail)
+        self._hosts = hosts
+        self._epoch = epoch
+        self._verify = verify
+        self.first_frame_at = 0.0
+        self.schedule: Schedule = _nobody
+        self.lanes: Lanes[Item | Job] = Lanes(self._work, outbox.fail)
 
     def take(self, upstream: Upstream, kind: Kind, seq: int, body: Body, raw: bytes) -> Rest | None:
         """Take one frame; await the result, where there is one, before the next."""
-        if kind == "#commit" and not self._patterns.wants(body):
+        if not self.first_frame_at:
+            self.first_frame_at = time.time()
+        if kind == "#commit" and not self._concerns_us(body):
             upstream.watermark.seen(seq)
             return None
         upstream.watermark.hold(seq)
@@ -111,53 +169,101 @@ class Pipeline:
             did = did_of(kind, body)
         except InvalidEvent:
             did = ""  # rejected where the frame is parsed
-        return self.lanes.offer(did, Item(upstream, kind, seq, did, body, raw), len(raw))
+        item = Item(upstream.url, upstream, kind, seq, did, body, raw)
+        return self.lanes.offer(did, item, len(raw))
 
     def poison(self, upstream: Upstream, raw: bytes, error: InvalidFrame) -> Rest | None:
         """Tell of a frame that could not be decoded: seq 0, no DID, holding no number."""
-        self._counters.reject(type(error).__name__)
+        name = type(error).__name__
+        self._counters.reject(name)
         kept = raw[: limits.REJECTED_FRAME_BYTES]
-        event = RejectedEvent(upstream.url, 0, "", None, type(error).__name__, error.reason, kept)
+        event = RejectedEvent(upstream.url, 0, "", None, name, error.reason, kept)
+        self._keep(event)
         return None if self._outbox.offer(event) else self._outbox.put(event)
 
-    def _work(self, item: Item) -> Rest | None:
+    def _concerns_us(self, body: Body) -> bool:
+        if self._everything:
+            return True
+        repo = body.get("repo")
+        return (type(repo) is str and repo in self._tracked) or self._patterns.wants(body)
+
+    async def tell(self, identity: Identity) -> None:
+        """Deliver what was learned of an identity without a frame."""
+        repo = await self._ledger.load(identity.did)
+        if not repo.tracked:
+            return
+        done = asyncio.Event()
+
+        async def turn() -> None:
+            event = IdentityEvent(SELF, 0, identity.did, "", identity)
+            rest = self.hand_over(event, repo, None, holds=[])
+            if rest is not None:
+                await rest
+            done.set()
+
+        rest = self.lanes.offer(identity.did, Job(turn), 0)
+        if rest is not None:
+            await rest
+        await done.wait()
+
+    def fail(self, error: BaseException) -> None:
+        """An error of ours: whoever iterates gets it."""
+        self._outbox.fail(error)
+
+    # One item
+
+    def _work(self, item: Item | Job) -> Rest | None:
+        if type(item) is Job:
+            return item.run()
+        assert type(item) is Item
         repo = self._ledger.repo(item.did)
-        identity = self._identities.cached(item.did)
-        if repo is None or identity is None:
+        if repo is None or item.kind == "#identity":
             return self._work_slowly(item)
         try:
             frame = self._parse(item, repo)
-            if isinstance(frame, AccountFrame):
-                verdict = _account(item, frame)
-            elif isinstance(frame, IdentityFrame):
+            if type(frame) is AccountFrame:
+                return self._account(item, frame, repo)
+            if repo.state in PARKING:
+                return self._park(item, repo)
+            if not self._verify:
+                return self._take_at_its_word(item, frame, repo)
+            identity = self._identities.cached(item.did)
+            if identity is None:
                 return self._work_slowly(item)
-            else:
-                verdict = self._judge(item, frame, repo, identity)
-        except BadSignature:
+            assert isinstance(frame, CommitFrame | SyncFrame)
+            return self.judge(item, frame, repo, identity)
+        except (BadSignature, WrongHost):
             return self._work_slowly(item)
         except Ignored as error:
-            self._ignore(item, error)
-            return None
+            return self._ignore(item, error, repo)
+        except Desynchronized as error:
+            self.lose(repo, error.reason)
+            return self._park(item, repo)
         except Rejected as error:
-            verdict = self._reject(item, error)
-        return self._deliver(item, repo, verdict)
+            return self._reject(item, error, repo)
 
     async def _work_slowly(self, item: Item) -> None:
         repo = await self._ledger.load(item.did)
+        rest: Rest | None
         try:
             frame = self._parse(item, repo)
             if isinstance(frame, AccountFrame):
-                verdict = _account(item, frame)
+                rest = self._account(item, frame, repo)
             elif isinstance(frame, IdentityFrame):
-                verdict = await self._identity(item, frame, repo)
+                rest = await self._identity(item, frame, repo)
+            elif repo.state in PARKING:
+                rest = self._park(item, repo)
+            elif not self._verify:
+                rest = self._take_at_its_word(item, frame, repo)
             else:
-                verdict = await self._judge_with_identity(item, frame, repo)
+                rest = await self._judge_with_identity(item, frame, repo)
         except Ignored as error:
-            self._ignore(item, error)
-            return
+            rest = self._ignore(item, error, repo)
+        except Desynchronized as error:
+            self.lose(repo, error.reason)
+            rest = self._park(item, repo)
         except (Rejected, IdentityUnavailable) as error:
-            verdict = self._reject(item, error)
-        rest = self._deliver(item, repo, verdict)
+            rest = self._reject(item, error, repo)
         if rest is not None:
             await rest
 
@@ -168,98 +274,256 @@ class Pipeline:
         if item.kind == "#identity":
             return parse_identity(item.body)
         frame = parse_commit(item.body) if item.kind == "#commit" else parse_sync(item.body)
+        if repo.state == "untracked" and type(frame) is SyncFrame and not self._everything:
+            raise UntrackedRepo(item.did)
         if not repo.standing.active:
             raise InactiveAccount(item.did, repo.standing.status)
-        if isinstance(frame, SyncFrame) and repo.head is None:
-            raise UntrackedRepo(item.did)
         check_rev(item.did, frame.rev, repo.head, self._clock())
         return frame
 
     async def _judge_with_identity(
         self, item: Item, frame: CommitFrame | SyncFrame, repo: Repo
-    ) -> Verdict:
+    ) -> Rest | None:
         identity = await self._identities.resolve(item.did)
         try:
-            return self._judge(item, frame, repo, identity)
-        except BadSignature:
+            return self.judge(item, frame, repo, identity)
+        except (BadSignature, WrongHost) as error:
             self._counters.refreshes += 1
             fresh = await self._identities.refresh(item.did)
-            if fresh.signing_key == identity.signing_key:
+            key = (identity.signing_key, identity.pds)
+            if isinstance(error, BadSignature) and fresh.signing_key == key[0]:
                 raise
-            return self._judge(item, frame, repo, fresh)
+            if (fresh.signing_key, fresh.pds) == key:
+                raise
+            return self.judge(item, frame, repo, fresh)
 
-    def _judge(
+    # Commits
+
+    def judge(
         self, item: Item, frame: CommitFrame | SyncFrame, repo: Repo, identity: Identity
-    ) -> Verdict:
-        source = item.upstream.url
-        if isinstance(frame, SyncFrame):
-            head = verify_sync(frame, identity, repo.head, self._clock())
-            self._counters.syncs_verified += 1
-            return SyncEvent(source, item.seq, item.did, frame.rev, frame.time), head
+    ) -> Rest | None:
+        """Verify what the frame says of the repo, and deliver it. Raises as `verify_commit` and
+        `verify_sync` do, and WrongHost."""
+        if item.source in self._hosts and identity.pds != item.source:
+            raise WrongHost(item.did, f"{item.source} is not its PDS, {identity.pds}")
+        if type(frame) is SyncFrame:
+            return self._sync(item, frame, repo, identity)
+        assert type(frame) is CommitFrame
+        chained = repo.head is not None
         verified = verify_commit(frame, identity, repo.head, self._patterns, self._clock())
         self._counters.commits_verified += 1
-        return (
-            CommitEvent(source, item.seq, item.did, frame.rev, frame.time, verified.ops, identity),
-            verified.head,
+        if repo.state != "synchronized" and repo.state != "in-progress":
+            self._follow(repo, chained, verified.first)
+        if not verified.ops:
+            self._ledger.advance(repo, item.holds(), verified.head, row=item.row)
+            return None
+        event = CommitEvent(
+            item.source, item.seq, item.did, frame.rev, frame.time, verified.ops, identity
         )
+        return self._deliver(item, repo, event, verified.head)
 
-    async def _identity(self, item: Item, frame: IdentityFrame, repo: Repo) -> Verdict:
+    def _follow(self, repo: Repo, chained: bool, first: bool) -> None:
+        """A commit of an untracked or incomplete repo was verified."""
+        if (first and not chained) or (chained and repo.reason in DOUBTS):
+            repo.reason = ""
+            repo.epoch = self._epoch if first else repo.epoch
+            self._ledger.move(repo, "synchronized")
+        elif repo.state == "untracked":
+            repo.reason = "older records are to be fetched"
+            self._ledger.move(repo, "incomplete")
+            self.schedule(repo)
+
+    def _sync(self, item: Item, frame: SyncFrame, repo: Repo, identity: Identity) -> Rest | None:
+        head = verify_sync(frame, identity, repo.head, self._clock())
+        self._counters.syncs_verified += 1
+        event = SyncEvent(item.source, item.seq, item.did, frame.rev, frame.time)
+        last = repo.head
+        if last is not None and last.data == head.data:
+            if repo.state == "incomplete":
+                self._follow(repo, chained=True, first=False)
+            return self._deliver(item, repo, event, head)
+        if last is None:
+            if repo.state == "untracked":
+                self._ledger.move(repo, "incomplete")
+            self.schedule(repo)
+        else:
+            repo.min_rev = head.rev
+            self.lose(repo, f"#sync at {head.rev} states another tree")
+        return self._deliver(item, repo, event, None)
+
+    def _take_at_its_word(self, item: Item, frame: Frame, repo: Repo) -> Rest | None:
+        """Deliver without verifying; raises Rejected where the records cannot be read."""
+        did = item.did
+        if not isinstance(frame, CommitFrame):
+            assert isinstance(frame, SyncFrame)
+            event: Event = SyncEvent(item.source, item.seq, did, frame.rev, frame.time)
+            return self._deliver(item, repo, event, None)
+        ops = stated_records(frame, self._patterns)
+        identity = Identity(did, None, None, None)
+        event = CommitEvent(
+            item.source, item.seq, did, frame.rev, frame.time, ops, identity, verified=False
+        )
+        return self._deliver(item, repo, event, Head(frame.rev, EMPTY_ROOT))
+
+    # Losing synchronization
+
+    def lose(self, repo: Repo, reason: str) -> None:
+        """Events of the repo are missing: nothing more of it is taken before it was fetched."""
+        self._counters.desynchronized += 1
+        log.info("%s: desynchronized: %s", repo.did, reason)
+        repo.reason = reason
+        self._ledger.move(repo, "desynchronized")
+        self.schedule(repo)
+
+    def doubt(self, repo: Repo) -> None:
+        """A commit of the repo was refused: was it a part of its chain?"""
+        if self._verify and repo.state in ("untracked", "synchronized"):
+            repo.reason = REFUSED
+            self._ledger.move(repo, "incomplete")
+            self.schedule(repo)
+
+    def _park(self, item: Item, repo: Repo) -> Rest | None:
+        if item.upstream is None:
+            return None  # it is parked, and stays so
+        if repo.parked >= PARKED_COMMITS:
+            log.warning("%s: more than %d commits wait: fetched later", repo.did, PARKED_COMMITS)
+            rev = item.body.get("rev")
+            self._ledger.drop_parked(repo, rev if type(rev) is str else None)
+            repo.before = "desynchronized"
+        self._ledger.park(repo, item.source, item.upstream.watermark, item.seq, item.raw)
+        return self._ledger.wait_until_saved() if self._ledger.crowded else None
+
+    # Accounts and identities
+
+    def _account(self, item: Item, frame: AccountFrame, repo: Repo) -> Rest | None:
+        event = AccountEvent(
+            item.source, item.seq, item.did, frame.time, frame.active, frame.status
+        )
+        rest = self._deliver(item, repo, event, Standing(frame.active, frame.status))
+        if repo.tracked and not frame.active and frame.status == DELETED:
+            repo.head = None
+            repo.retry_at = NEVER
+            self._ledger.drop_parked(repo, None)
+            self._ledger.move(repo, "incomplete")
+        elif repo.tracked and frame.active and repo.state != "synchronized":
+            repo.retry_at = self._clock()
+            repo.attempts = 0
+            self._ledger.touch(repo)
+            self.schedule(repo)
+        return rest
+
+    async def _identity(self, item: Item, frame: IdentityFrame, repo: Repo) -> Rest | None:
         """The document is fetched for repos that matter; of others, only the frame's word is
         known, and asking for every account of the network would be too much."""
         identity: Identity | None
-        if repo.head is None and not await self._identities.known(item.did):
-            identity = Identity(item.did, frame.handle, None, None)
+        if not repo.tracked and not await self._identities.known(item.did):
+            identity = Identity(item.did, None, None, None, claimed=frame.handle)
         else:
             try:
                 identity = await self._identities.refresh(item.did)
             except IdentityGone:
                 identity = None
-        return IdentityEvent(item.upstream.url, item.seq, item.did, frame.time, identity), None
+        event = IdentityEvent(item.source, item.seq, item.did, frame.time, identity)
+        return self._deliver(item, repo, event, None)
 
-    def _ignore(self, item: Item, error: Ignored) -> None:
+    # What comes of it
+
+    def _ignore(self, item: Item, error: Ignored, repo: Repo) -> Rest | None:
         self._counters.ignored += 1
-        if isinstance(error, StaleRev):
+        if self._verify and isinstance(error, InactiveAccount):
+            # What it was is to be fetched once the account is active again.
+            repo.reason, repo.retry_at = "commits came while the account was not active", NEVER
+            self._ledger.move(repo, "desynchronized")
+        if item.upstream is None:
+            self._ledger.advance(repo, [], None, row=item.row)
+        elif isinstance(error, StaleRev):
             self._ledger.repeated(item.did, error.rev, item.upstream.watermark, item.seq)
         else:
             item.upstream.watermark.release(item.seq)
+        return None
 
-    def _reject(self, item: Item, error: Rejected | IdentityUnavailable) -> Verdict:
+    def _reject(self, item: Item, error: Rejected | IdentityUnavailable, repo: Repo) -> Rest | None:
+        event = self.rejected(item, error)
+        if (
+            item.did
+            and item.kind in ("#commit", "#sync")
+            and not isinstance(error, InvalidIdentity)
+        ):
+            self.doubt(repo)
+        return self._deliver(item, repo, event, None)
+
+    def rejected(self, item: Item, error: Rejected | IdentityUnavailable) -> RejectedEvent:
+        """The event of a frame that was refused; counted, logged and kept."""
         name = type(error).__name__
         self._counters.reject(name)
-        log.warning("%s: rejected seq %d: %s: %s", item.upstream.url, item.seq, name, error)
+        log.warning("%s: rejected seq %d: %s: %s", item.source, item.seq, name, error)
         rev = item.body.get("rev")
-        return (
-            RejectedEvent(
-                source=item.upstream.url,
-                seq=item.seq,
-                did=item.did,
-                rev=rev if type(rev) is str and is_tid(rev) else None,
-                error=name,
-                reason=error.reason,
-                frame=item.raw[: limits.REJECTED_FRAME_BYTES],
-            ),
-            None,
+        event = RejectedEvent(
+            source=item.source,
+            seq=item.seq,
+            did=item.did,
+            rev=rev if type(rev) is str and is_tid(rev) else None,
+            error=name,
+            reason=error.reason,
+            frame=item.raw[: limits.REJECTED_FRAME_BYTES],
+        )
+        self._keep(event)
+        return event
+
+    def _keep(self, event: RejectedEvent) -> None:
+        self._ledger.reject(
+            Rejection(
+                event.source,
+                event.seq,
+                event.did,
+                event.rev,
+                event.error,
+                event.reason,
+                event.frame,
+                self._clock(),
+            )
         )
 
-    def _deliver(self, item: Item, repo: Repo, verdict: Verdict) -> Rest | None:
+    def _deliver(self, item: Item, repo: Repo, event: Event, after: After) -> Rest | None:
+        ops = event.ops if type(event) is CommitEvent else ()
+        row = item.row
+        return self.hand_over(event, repo, after, holds=item.holds(), ops=ops, row=row)
+
+    def hand_over(
+        self,
+        event: Event,
+        repo: Repo,
+        after: After,
+        *,
+        holds: list[tuple[Watermark, int]],
+        ops: tuple[RecordOp, ...] = (),
+        row: int | None = None,
+        resync: bool = False,
+    ) -> Rest | None:
+        """Enter the event in the books and hand it out. Await the result, where there is one."""
         if self._ledger.full:
-            return self._deliver_when_acked(item, repo, verdict)
-        event, after = verdict
-        self._ledger.deliver(event, repo, item.upstream.watermark, after)
+            return self._hand_over_when_acked(event, repo, after, holds, ops, row, resync)
+        self._ledger.deliver(event, repo, holds, after, ops=ops, row=row, resync=resync)
         self._counters.events += 1
         return None if self._outbox.offer(event) else self._outbox.put(event)
 
-    async def _deliver_when_acked(self, item: Item, repo: Repo, verdict: Verdict) -> None:
+    async def _hand_over_when_acked(
+        self,
+        event: Event,
+        repo: Repo,
+        after: After,
+        holds: list[tuple[Watermark, int]],
+        ops: tuple[RecordOp, ...],
+        row: int | None,
+        resync: bool,
+    ) -> None:
         log.warning("%d events are not acknowledged: waiting", self._ledger.unacked)
         while self._ledger.full:
             await self._ledger.wait_for_room()
-        rest = self._deliver(item, repo, verdict)
+        rest = self.hand_over(event, repo, after, holds=holds, ops=ops, row=row, resync=resync)
         if rest is not None:
             await rest
 
 
-def _account(item: Item, frame: AccountFrame) -> Verdict:
-    event = AccountEvent(
-        item.upstream.url, item.seq, item.did, frame.time, frame.active, frame.status
-    )
-    return event, Standing(frame.active, frame.status)
+def _nobody(repo: Repo) -> None:
+    """Nobody fetches repos here."""

@@ -1,53 +1,117 @@
 """The firehose's state on disk: SQLite, in WAL mode, through aiosqlite.
 
-Guarantee: `save` is one transaction. After a crash, the file holds a cursor, and the heads and
-standings that belong to it, of one moment; never a cursor without what it stands for.
+Guarantee: `save` is one transaction. After a crash, the file holds a cursor, and the repos,
+record CIDs, parked commits and standings that belong to it, of one moment; never a cursor
+without what it stands for.
 
 The file may be shared with other packages: every table is named `firehose_…`, and the version
 of these tables is kept in one of them, because SQLite's `user_version` is one per file.
 """
+
+# Statements are put together from column names of ours and from placeholders:
+# ruff: noqa: S608
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import aiosqlite
 
+from atdex_firehose import identity_rows
 from atdex_firehose.errors import StateError
-from atdex_firehose.events import Identity
-from atdex_firehose.repo import ACTIVE, Head, Standing
+from atdex_firehose.identity_rows import StoredIdentity
+from atdex_firehose.repo import ACTIVE, Head, RepoRow, RepoState, Standing
 
-VERSION = 1
+VERSION = 2
 _BUSY_MS = 10_000
 """How long to wait for another connection's write to the same file."""
+REJECTIONS = 10_000
+"""Rejected frames kept: a sample to look into, no archive. At most 650 MB, some MB in practice."""
+_PAGE = 2_000
+"""Rows read in one trip."""
 
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS firehose_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS firehose_cursors (upstream TEXT PRIMARY KEY, seq INTEGER NOT NULL)
     WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS firehose_identities (
-    did TEXT PRIMARY KEY, handle TEXT, pds TEXT, signing_key TEXT,
-    gone INTEGER NOT NULL, fetched_at REAL NOT NULL) WITHOUT ROWID;
+{identity_rows.TABLE};
 CREATE TABLE IF NOT EXISTS firehose_accounts (did TEXT PRIMARY KEY, status TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS firehose_repos (
-    did TEXT PRIMARY KEY, rev TEXT NOT NULL, data BLOB NOT NULL, state TEXT NOT NULL)
+    did TEXT PRIMARY KEY, state TEXT NOT NULL, rev TEXT, data BLOB, epoch INTEGER NOT NULL,
+    reason TEXT NOT NULL, attempts INTEGER NOT NULL, retry_at REAL NOT NULL, min_rev TEXT,
+    strikes REAL NOT NULL, struck_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS firehose_repos_due ON firehose_repos (retry_at)
+    WHERE state <> 'synchronized';
+CREATE TABLE IF NOT EXISTS firehose_records (
+    did TEXT NOT NULL, path TEXT NOT NULL, cid TEXT NOT NULL, PRIMARY KEY (did, path))
     WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS firehose_parked (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, did TEXT NOT NULL, source TEXT NOT NULL,
+    seq INTEGER NOT NULL, frame BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS firehose_parked_did ON firehose_parked (did, id);
+CREATE TABLE IF NOT EXISTS firehose_rejected (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, seq INTEGER NOT NULL,
+    did TEXT NOT NULL, rev TEXT, error TEXT NOT NULL, reason TEXT NOT NULL, frame BLOB NOT NULL,
+    seen_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS firehose_collections (pattern TEXT PRIMARY KEY, epoch INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS firehose_discovery (
+    host TEXT NOT NULL, listing TEXT NOT NULL, epoch INTEGER NOT NULL, cursor TEXT,
+    done INTEGER NOT NULL, PRIMARY KEY (host, listing)) WITHOUT ROWID;
 """
 # firehose_accounts holds only accounts that are not active: the network has far more that are.
-# firehose_repos.state is 'synchronized' for every repo until chains are checked.
+# firehose_repos holds tracked repos. No row says 'in-progress': see `repo`.
+
+_REPO_COLUMNS = "state, rev, data, epoch, reason, attempts, retry_at, min_rev, strikes, struck_at"
 
 
 @dataclass(frozen=True, slots=True)
-class StoredIdentity:
-    """A cached answer of a directory. `identity` is None where the DID is gone."""
+class Parked:
+    """A commit that waits until its repo was fetched. `row` is 0 until it is saved."""
 
-    identity: Identity | None
-    fetched_at: float
+    did: str
+    source: str
+    seq: int
+    raw: bytes
+    row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A frame, or a fetched repo, that failed verification. `seen_at` is s since the epoch."""
+
+    source: str
+    seq: int
+    did: str
+    rev: str | None
+    error: str
+    reason: str
+    frame: bytes
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one `save` writes. `purged` accounts lose their records and parked commits, `dropped`
+    ones their parked commits, before anything else of them is written."""
+
+    cursors: Mapping[str, int] = field(default_factory=dict)
+    repos: Sequence[RepoRow] = ()
+    records: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    identities: Mapping[str, StoredIdentity] = field(default_factory=dict)
+    purged: Iterable[str] = ()
+    dropped: Iterable[str] = ()
+    parked: Sequence[Parked] = ()
+    unparked: Sequence[int] = ()
+    rejections: Sequence[Rejection] = ()
 
 
 class State:
@@ -56,13 +120,18 @@ class State:
     def __init__(self, path: str, db: aiosqlite.Connection) -> None:
         self._path = path
         self._db = db
-        self._saving = asyncio.Lock()
+        self._writing = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: str | Path | None) -> State:
+    async def open(cls, path: str | Path | None, *, must_exist: bool = False) -> State:
         """Open or create the file; None keeps the state in memory. Raises StateError."""
         name = ":memory:" if path is None else str(path)
-        db = await aiosqlite.connect(name, isolation_level=None)
+        if must_exist:
+            name = f"file:{quote(name)}?mode=rw"
+        try:
+            db = await aiosqlite.connect(name, isolation_level=None, uri=must_exist)
+        except sqlite3.OperationalError as error:
+            raise StateError(str(path), str(error)) from None
         state = cls(name, db)
         try:
             with state._damage():
@@ -86,72 +155,164 @@ class State:
     async def close(self) -> None:
         await self._db.close()
 
+    async def save(self, changes: Changes) -> None:
+        """Save all of it in one transaction."""
+        async with self._transaction():
+            for statement, rows in _statements(changes):
+                if rows:
+                    await self._db.executemany(statement, rows)
+
+    # Reading
+
     async def cursors(self) -> dict[str, int]:
         """The saved cursor of every upstream."""
-        with self._damage():
-            rows = await self._db.execute_fetchall("SELECT upstream, seq FROM firehose_cursors")
-            return {row[0]: row[1] for row in rows}
+        rows = await self._rows("SELECT upstream, seq FROM firehose_cursors")
+        return {row[0]: row[1] for row in rows}
 
-    async def head(self, did: str) -> Head | None:
-        """The last commit taken of a repo; None where it has never had a wanted record."""
-        with self._damage():
-            row = await self._row("SELECT rev, data FROM firehose_repos WHERE did = ?", did)
-            return None if row is None else Head(row[0], row[1])
+    async def repo(self, did: str) -> tuple[RepoRow | None, int, Standing]:
+        """A repo's row (None: not tracked), how many commits it has parked, and its standing."""
+        row = await self._row(f"SELECT {_REPO_COLUMNS} FROM firehose_repos WHERE did = ?", did)
+        standing = await self.standing(did)
+        if row is None:
+            return None, 0, standing
+        parked = await self._row("SELECT count(*) FROM firehose_parked WHERE did = ?", did)
+        return _repo_row(did, row), parked[0] if parked else 0, standing
 
     async def standing(self, did: str) -> Standing:
         """The account's status upstream."""
-        with self._damage():
-            row = await self._row("SELECT status FROM firehose_accounts WHERE did = ?", did)
-            return ACTIVE if row is None else Standing(active=False, status=row[0])
+        row = await self._row("SELECT status FROM firehose_accounts WHERE did = ?", did)
+        return ACTIVE if row is None else Standing(active=False, status=row[0])
 
     async def identity(self, did: str) -> StoredIdentity | None:
         """The cached identity, however old."""
-        with self._damage():
-            row = await self._row(
-                "SELECT handle, pds, signing_key, gone, fetched_at"
-                " FROM firehose_identities WHERE did = ?",
-                did,
-            )
-            if row is None:
-                return None
-            handle, pds, signing_key, gone, fetched_at = row
-            identity = None if gone else Identity(did, handle, pds, signing_key)
-            return StoredIdentity(identity, fetched_at)
+        row = await self._row(identity_rows.SELECT, did)
+        return None if row is None else identity_rows.stored_of(did, row)
 
-    async def save(
+    async def records(self, did: str) -> dict[str, str]:
+        """The CIDs of a repo's wanted records by path."""
+        rows = await self._rows("SELECT path, cid FROM firehose_records WHERE did = ?", did)
+        return {row[0]: row[1] for row in rows}
+
+    async def tracked(self) -> AsyncIterator[tuple[str, RepoState]]:
+        """Every tracked DID and its state."""
+        with self._damage():
+            async with self._db.execute("SELECT did, state FROM firehose_repos") as found:
+                async for did, state in found:
+                    yield did, state
+
+    async def due(self, limit: int) -> list[tuple[float, str]]:
+        """(when, DID) of repos that wait to be fetched, the first ones due first."""
+        rows = await self._rows(
+            "SELECT retry_at, did FROM firehose_repos WHERE state <> 'synchronized'"
+            " ORDER BY retry_at LIMIT ?",
+            limit,
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    async def parked(self, did: str, after: int) -> list[Parked]:
+        """The next commits parked of a repo, in their order; bounded, so ask again."""
+        rows = await self._rows(
+            "SELECT id, source, seq, frame FROM firehose_parked WHERE did = ? AND id > ?"
+            " ORDER BY id LIMIT 64",
+            did,
+            after,
+        )
+        return [Parked(did, source, seq, raw, row) for row, source, seq, raw in rows]
+
+    async def rejections(self, limit: int, did: str | None = None) -> list[Rejection]:
+        """What was rejected last, newest first."""
+        where, values = ("WHERE did = ?", [did]) if did else ("", [])
+        rows = await self._rows(
+            "SELECT source, seq, did, rev, error, reason, frame, seen_at FROM firehose_rejected"
+            f" {where} ORDER BY id DESC LIMIT ?",
+            *values,
+            limit,
+        )
+        return [Rejection(*row) for row in rows]
+
+    # Discovery
+
+    async def set_collections(self, patterns: Sequence[str]) -> int:
+        """Note what is wanted now; the epoch, which grows whenever something new is wanted."""
+        async with self._transaction():
+            rows = await self._rows("SELECT pattern, epoch FROM firehose_collections")
+            known = {row[0]: row[1] for row in rows}
+            last = await self._row("SELECT value FROM firehose_meta WHERE name = 'epoch'")
+            epoch: int = last[0] if last else 0
+            gone = [(pattern,) for pattern in known if pattern not in patterns]
+            new = [pattern for pattern in patterns if pattern not in known]
+            await self._db.executemany("DELETE FROM firehose_collections WHERE pattern = ?", gone)
+            if new:
+                epoch += 1
+                await self._db.executemany(
+                    "INSERT INTO firehose_collections VALUES (?, ?)", [(p, epoch) for p in new]
+                )
+                await self._db.execute(
+                    "INSERT OR REPLACE INTO firehose_meta VALUES ('epoch', ?)", (epoch,)
+                )
+            # What was not wanted for a while is listed anew when it is wanted again.
+            await self._db.executemany("DELETE FROM firehose_discovery WHERE listing = ?", gone)
+        return epoch
+
+    async def collection_epochs(self) -> dict[str, int]:
+        """Since which epoch each pattern is wanted."""
+        rows = await self._rows("SELECT pattern, epoch FROM firehose_collections")
+        return {row[0]: row[1] for row in rows}
+
+    async def listing(self, host: str, listing: str, epoch: int) -> tuple[str | None, bool]:
+        """How far a listing of a host was read for this epoch: (cursor, done)."""
+        row = await self._row(
+            "SELECT epoch, cursor, done FROM firehose_discovery WHERE host = ? AND listing = ?",
+            host,
+            listing,
+        )
+        return (None, False) if row is None or row[0] != epoch else (row[1], bool(row[2]))
+
+    async def discovered(
         self,
-        cursors: Mapping[str, int],
-        heads: Mapping[str, Head],
-        standings: Mapping[str, Standing],
-        identities: Mapping[str, StoredIdentity],
+        host: str,
+        listing: str,
+        epoch: int,
+        cursor: str | None,
+        dids: Sequence[str],
+        *,
+        done: bool,
     ) -> None:
-        """Save all of it in one transaction."""
-        found = [_identity_row(did, stored) for did, stored in identities.items()]
-        inactive = [(did, now.status) for did, now in standings.items() if not now.active]
-        active = [(did,) for did, now in standings.items() if now.active]
-        repos = [(did, head.rev, head.data) for did, head in heads.items()]
-        async with self._saving:
+        """Track these repos, where they are not yet, and note how far the listing was read."""
+        async with self._transaction():
+            await self._db.executemany(
+                "INSERT OR IGNORE INTO firehose_repos"
+                " VALUES (?, 'incomplete', NULL, NULL, 0, 'discovered', 0, 0, NULL, 0, 0)",
+                [(did,) for did in dids],
+            )
+            await self._db.execute(
+                "INSERT OR REPLACE INTO firehose_discovery VALUES (?, ?, ?, ?, ?)",
+                (host, listing, epoch, cursor, done),
+            )
+
+    async def forget_listings(self, host: str) -> None:
+        """The host's listings are to be read again: events of it were missed."""
+        async with self._transaction():
+            await self._db.execute("DELETE FROM firehose_discovery WHERE host = ?", (host,))
+
+    async def doubt_all(self, reason: str) -> None:
+        """Every synchronized repo is to be looked at again."""
+        async with self._transaction():
+            await self._db.execute(
+                "UPDATE firehose_repos SET state = 'incomplete', reason = ?, retry_at = 0,"
+                " attempts = 0 WHERE state = 'synchronized'",
+                (reason,),
+            )
+
+    # Underneath
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        async with self._writing:
             with self._damage():
                 try:
                     await self._db.execute("BEGIN IMMEDIATE")
-                    await self._db.executemany(
-                        "INSERT OR REPLACE INTO firehose_identities VALUES (?, ?, ?, ?, ?, ?)",
-                        found,
-                    )
-                    await self._db.executemany(
-                        "INSERT OR REPLACE INTO firehose_accounts VALUES (?, ?)", inactive
-                    )
-                    await self._db.executemany(
-                        "DELETE FROM firehose_accounts WHERE did = ?", active
-                    )
-                    await self._db.executemany(
-                        "INSERT OR REPLACE INTO firehose_repos VALUES (?, ?, ?, 'synchronized')",
-                        repos,
-                    )
-                    await self._db.executemany(
-                        "INSERT OR REPLACE INTO firehose_cursors VALUES (?, ?)",
-                        list(cursors.items()),
-                    )
+                    yield
                     await self._db.execute("COMMIT")
                 except BaseException:
                     # Also where the task was cancelled while the thread was executing BEGIN.
@@ -160,8 +321,13 @@ class State:
                     raise
 
     async def _row(self, query: str, *values: object) -> sqlite3.Row | None:
-        async with self._db.execute(query, values) as found:
-            return await found.fetchone()
+        with self._damage():
+            async with self._db.execute(query, values) as found:
+                return await found.fetchone()
+
+    async def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._damage():
+            return list(await self._db.execute_fetchall(query, values))
 
     @contextlib.contextmanager
     def _damage(self) -> Iterator[None]:
@@ -175,7 +341,76 @@ class State:
             ) from error
 
 
-def _identity_row(did: str, stored: StoredIdentity) -> tuple[object, ...]:
-    found = stored.identity or Identity(did, None, None, None)
-    gone = stored.identity is None
-    return (did, found.handle, found.pds, found.signing_key, gone, stored.fetched_at)
+def _statements(changes: Changes) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+    """What a save does, in order."""
+    purged = [(did,) for did in changes.purged]
+    dropped = [*purged, *((did,) for did in changes.dropped)]
+    yield "DELETE FROM firehose_records WHERE did = ?", list(purged)
+    yield "DELETE FROM firehose_parked WHERE did = ?", list(dropped)
+    puts: list[tuple[object, ...]] = []
+    deletes: list[tuple[object, ...]] = []
+    for did, records in changes.records.items():
+        for path, cid in records.items():
+            if cid is None:
+                deletes.append((did, path))
+            else:
+                puts.append((did, path, cid))
+    yield "INSERT OR REPLACE INTO firehose_records VALUES (?, ?, ?)", puts
+    yield "DELETE FROM firehose_records WHERE did = ? AND path = ?", deletes
+    yield (
+        "INSERT INTO firehose_parked (did, source, seq, frame) VALUES (?, ?, ?, ?)",
+        [(each.did, each.source, each.seq, each.raw) for each in changes.parked],
+    )
+    yield "DELETE FROM firehose_parked WHERE id = ?", [(row,) for row in changes.unparked]
+    yield (
+        identity_rows.UPSERT,
+        [identity_rows.row_of(did, stored) for did, stored in changes.identities.items()],
+    )
+    inactive = [(did, now.status) for did, now in changes.standings.items() if not now.active]
+    active = [(did,) for did, now in changes.standings.items() if now.active]
+    yield "INSERT OR REPLACE INTO firehose_accounts VALUES (?, ?)", list(inactive)
+    yield "DELETE FROM firehose_accounts WHERE did = ?", list(active)
+    yield (
+        "INSERT OR REPLACE INTO firehose_repos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                repo.did,
+                repo.state,
+                repo.head.rev if repo.head else None,
+                repo.head.data if repo.head else None,
+                repo.epoch,
+                repo.reason,
+                repo.attempts,
+                repo.retry_at,
+                repo.min_rev,
+                repo.strikes,
+                repo.struck_at,
+            )
+            for repo in changes.repos
+        ],
+    )
+    if changes.rejections:
+        yield (
+            "INSERT INTO firehose_rejected"
+            " (source, seq, did, rev, error, reason, frame, seen_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (r.source, r.seq, r.did, r.rev, r.error, r.reason, r.frame, r.seen_at)
+                for r in changes.rejections
+            ],
+        )
+        # Counts insertions, not rows: never keeps more, and needs no count.
+        yield (
+            "DELETE FROM firehose_rejected WHERE id <= (SELECT max(id) FROM firehose_rejected) - ?",
+            [(REJECTIONS,)],
+        )
+    yield (
+        "INSERT OR REPLACE INTO firehose_cursors VALUES (?, ?)",
+        list(changes.cursors.items()),
+    )
+
+
+def _repo_row(did: str, row: sqlite3.Row) -> RepoRow:
+    state, rev, data, epoch, reason, attempts, retry_at, min_rev, strikes, struck_at = row
+    head = Head(rev, data) if rev is not None else None
+    return RepoRow(did, state, head, epoch, reason, attempts, retry_at, min_rev, strikes, struck_at)

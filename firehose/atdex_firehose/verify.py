@@ -7,14 +7,13 @@ What Sync v1.1 asks of a commit, and where it is checked:
  2  the CAR, its root, the hash of every block              here, car
  3  the commit object: version, DID, rev, signature, CIDs   here, commit
  4  the signature                                           here; the pipeline renews the identity
- 5  the identity has a key and a PDS                        here
+ 5  the identity has a key and a PDS; the host is that PDS  here, pipeline
  6  the account is active                                   pipeline
  7  rev is newer than the last one, not from the future     here
- 8  `since` and `prevData` continue the repo's chain        not yet
- 9  the ops are what the tree says                          not yet; here is what needs no tree:
-    every path is well formed and named once, and the record of every wanted op is there under
-    the hash that the op states
-10  the structure of the tree                               not yet
+ 8  `since` and `prevData` continue the repo's chain        here
+ 9  the ops are what the tree says: undone on the commit's
+    tree, they lead to `prevData`; every record is there    here, mst
+10  the structure of the tree                               mst
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from atdex_firehose.commit import Commit, parse_commit_object
 from atdex_firehose.crypto import InvalidKey, parse_did_key
 from atdex_firehose.errors import (
     BadSignature,
+    Desynchronized,
     FutureRev,
     InvalidCommit,
     InvalidEvent,
@@ -39,18 +39,23 @@ from atdex_firehose.errors import (
 )
 from atdex_firehose.events import Identity, RecordOp
 from atdex_firehose.frames import CommitFrame, Op, SyncFrame
+from atdex_firehose.mst import EMPTY_ROOT, invert_ops
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.repo import Head
 from atdex_lexicons.syntax import is_nsid, is_record_key
 from atdex_lexicons.tid import tid_from_micros
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verified:
-    """What a commit proved: the wanted ops in the commit's order, and the repo's new head."""
+    """What a commit proved: the wanted ops in the commit's order, and the repo's new head.
+
+    `first`: the repo was empty before, so there is nothing older to fetch.
+    """
 
     ops: tuple[RecordOp, ...]
     head: Head
+    first: bool
 
 
 def verify_commit(
@@ -62,13 +67,35 @@ def verify_commit(
 ) -> Verified:
     """Verify a `#commit`. `now` is in seconds since the epoch.
 
-    Raises StaleRev (ignore), FutureRev, InvalidCar, InvalidCommit, InvalidEvent,
-    InvalidIdentity (reject), BadSignature (refresh the identity, try once more, then reject).
+    Where `last` is None there is no chain yet: all else is checked.
+
+    Raises StaleRev (ignore), Desynchronized (fetch the repo), FutureRev, InvalidCar,
+    InvalidCommit, InvalidEvent, InvalidIdentity (reject), BadSignature (refresh the identity, try
+    once more, then reject).
     """
     check_rev(frame.did, frame.rev, last, now)
     commit, blocks = _signed_commit(frame.did, frame.rev, frame.blocks, frame.commit)
     check_signature(commit, identity)
-    return Verified(_records(frame, blocks, wanted), Head(commit.rev, commit.data))
+    before = _chained(frame, last)
+    ops = _records(frame, blocks, wanted)
+    if invert_ops(frame.did, commit.data, frame.ops, blocks) != before:
+        raise InvalidCommit(frame.did, "undoing the ops does not lead back to prevData")
+    return Verified(ops, Head(commit.rev, commit.data), before == EMPTY_ROOT)
+
+
+def _chained(frame: CommitFrame, last: Head | None) -> bytes:
+    """The root of the tree before the commit, which continues `last`. Raises Desynchronized."""
+    before = frame.prev_data
+    if before is None:
+        if frame.since is not None:
+            raise Desynchronized(frame.did, "a commit without prevData says nothing of its chain")
+        before = EMPTY_ROOT
+    if last is not None and (frame.since != last.rev or before != last.data):
+        if frame.since != last.rev:
+            since = frame.since or "nothing"
+            raise Desynchronized(frame.did, f"{frame.rev} comes after {since}, not {last.rev}")
+        raise Desynchronized(frame.did, f"prevData of {frame.rev} is not the tree of {last.rev}")
+    return before
 
 
 def verify_sync(frame: SyncFrame, identity: Identity, last: Head | None, now: float) -> Head:
@@ -81,6 +108,14 @@ def verify_sync(frame: SyncFrame, identity: Identity, last: Head | None, now: fl
     commit, _ = _signed_commit(frame.did, frame.rev, frame.blocks, None)
     check_signature(commit, identity)
     return Head(commit.rev, commit.data)
+
+
+def stated_records(frame: CommitFrame, wanted: CollectionPatterns) -> tuple[RecordOp, ...]:
+    """The wanted ops as the frame states them, unverified but for the hashes of its blocks.
+
+    Raises InvalidCar, InvalidCommit, InvalidEvent.
+    """
+    return _records(frame, read_car(frame.blocks, frame.did).blocks, wanted)
 
 
 def check_rev(did: str, rev: str, last: Head | None, now: float) -> None:
@@ -134,6 +169,8 @@ def _records(
         paths.add(op.path)
         if collection in wanted:
             ops.append(_record(frame.did, op, collection, rkey, blocks))
+        elif op.cid is not None and op.cid not in blocks:
+            raise InvalidCommit(frame.did, f"the block of {op.path} is missing")
     return tuple(ops)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from atdex_appview.status import UPSTREAM_GRACE, Upstream, UpstreamWatch
-from atdex_firehose.stats import Stats, UpstreamStats
+from atdex_firehose.stats import Backfill, Stats, UpstreamStats
 from tests.appview.index import ALICE, Index, Node, dataset, error_of
 
 UP = Upstream("https://up.example", cursor=7, lag_seconds=1.6, down_seconds=None)
@@ -99,7 +99,8 @@ def test_the_time_without_an_upstream_counts_from_the_first_look_that_missed_it(
             outdated=0,
             last_error=None,
         )
-        return Stats(0, 0, 0, 0, 0, {}, 0, 0, 0, 0, 0, (upstream,))
+        backfill = Backfill({}, 0, 0, {}, 0, 0.0, 0, {})
+        return Stats(0, 0, 0, 0, 0, {}, 0, 0, 0, 0, 0, 0, (upstream,), backfill)
 
     watch = UpstreamWatch(stats, lambda: now)
     assert watch.look() == (Upstream("https://up.example", None, None, None),)

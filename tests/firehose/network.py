@@ -1,4 +1,4 @@
-"""A relay, a PLC directory, and a consumer between them, for the tests of the whole consumer."""
+"""A relay, a PLC directory, a PDS, and a consumer between them, for tests of the whole consumer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 from atdex_firehose import Consumer, Event
 from atdex_firehose.backoff import Backoff
+from atdex_firehose.resync import ResyncPolicy
 from atdex_firehose.upstream import Timing
+from tests.support.pds import FakePds
 from tests.support.relay import FakePlc, FakeRelay
 from tests.support.repo import K256Key, Key, Repo, did_document, plc_did
 
@@ -23,12 +25,16 @@ def quick() -> Timing:
     return Timing(ping=5.0, idle=10.0, backoff=Backoff(0.01, 0.05))
 
 
-class Network:
-    """One relay and one directory."""
+QUICK_RESYNC = ResyncPolicy(first=0.05, cap=0.5, strike_wait=0.2, host_first=0.2)
 
-    def __init__(self, relay: FakeRelay, plc: FakePlc) -> None:
+
+class Network:
+    """One relay, one directory, and one PDS that has every account."""
+
+    def __init__(self, relay: FakeRelay, plc: FakePlc, pds: FakePds) -> None:
         self.relay = relay
         self.plc = plc
+        self.pds = pds
         self._seq = 0
 
     def seq(self) -> int:
@@ -42,7 +48,8 @@ class Network:
         return repo
 
     def register(self, repo: Repo) -> None:
-        self.plc.documents[repo.did] = did_document(repo.did, repo.key)
+        self.plc.documents[repo.did] = did_document(repo.did, repo.key, pds=self.pds.url)
+        self.pds.repos[repo.did] = repo
 
     def write(self, repo: Repo, *names: str, collection: str = "app.test.note") -> None:
         """One commit of a new record for each name."""
@@ -56,6 +63,9 @@ class Network:
             "collections": ["app.test.*"],
             "plc": self.plc.url,
             "timing": quick,
+            "resync": QUICK_RESYNC,
+            "allow_private_hosts": True,
+            "backfill": False,
         }
         return Consumer(**(settings | {"state": state} | options))
 
@@ -63,8 +73,8 @@ class Network:
 @asynccontextmanager
 async def network(**options: Any) -> AsyncIterator[Network]:
     async with FakeRelay(**options) as relay:
-        with FakePlc() as plc:
-            yield Network(relay, plc)
+        with FakePlc() as plc, FakePds() as pds:
+            yield Network(relay, plc, pds)
 
 
 async def take(consumer: Consumer, count: int, *, ack: bool = True) -> list[Event]:

@@ -11,6 +11,7 @@ from atdex_firehose import (
     CommitEvent,
     ConfigError,
     Consumer,
+    Event,
     IdentityEvent,
     RejectedEvent,
     StateError,
@@ -34,7 +35,8 @@ async def test_a_signed_record_is_delivered_as_it_was_signed(key: K256Key | P256
         assert (event.source, event.seq, event.did) == (net.relay.url, 1, alice.did)
         assert (event.rev, event.live) == (alice.rev, True)
         assert event.ops[0].raw == encode(NOTE | {"name": "one"})
-        assert (event.identity.handle, event.identity.pds) == ("alice.test", "https://pds.test")
+        assert (event.identity.claimed, event.identity.pds) == ("alice.test", net.pds.url)
+        assert event.identity.handle is None  # nobody was asked to verify it
 
 
 async def test_only_wanted_ops_are_delivered_and_other_commits_are_not_even_verified() -> None:
@@ -209,7 +211,7 @@ async def test_account_and_identity_events_come_for_every_did() -> None:
             assert (account.active, account.status) == (False, "a-word-to-come")
             assert isinstance(identity, IdentityEvent)
             assert identity.identity is not None
-            assert identity.identity.handle == "claimed.test"
+            assert identity.identity.claimed == "claimed.test"
             assert net.plc.requests[stranger.did] == 0
 
             net.plc.documents[alice.did]["alsoKnownAs"] = ["at://renamed.test"]
@@ -217,7 +219,7 @@ async def test_account_and_identity_events_come_for_every_did() -> None:
             (renamed,) = await take(consumer, 1)
             assert isinstance(renamed, IdentityEvent)
             assert renamed.identity is not None
-            assert renamed.identity.handle == "renamed.test"
+            assert renamed.identity.claimed == "renamed.test"
 
             net.plc.answers[alice.did] = (410, b"{}")
             net.relay.send(identity_frame(net.seq(), alice.did))
@@ -237,12 +239,17 @@ async def test_commits_of_an_inactive_account_are_ignored_until_it_is_active_aga
         async with net.consumer(tmp_path / "s") as consumer:
             assert names(await take(consumer, 2)) == ["one", "AccountEvent"]
             await until(lambda: consumer.stats().ignored == 1)
-        net.write(alice, "hidden too")
+        net.write(alice, "hidden2")
         net.relay.send(account_frame(net.seq(), alice.did, True))
         net.write(alice, "two")
         async with net.consumer(tmp_path / "s") as consumer:
-            assert names(await take(consumer, 2)) == ["AccountEvent", "two"]
-            assert consumer.stats().ignored == 1
+            # What it wrote meanwhile is fetched: its commits are not there any more.
+            events = await take(consumer, 2)
+            assert isinstance(events[0], AccountEvent)
+            assert isinstance(events[1], CommitEvent)
+            assert sorted(names(events[1:])) == ["hidden", "hidden2", "two"]
+            assert not events[1].live
+            assert consumer.stats().backfill.outcomes == {"done": 1}
 
 
 async def test_a_sync_is_delivered_for_repos_that_had_a_wanted_record() -> None:
@@ -282,9 +289,12 @@ async def test_frames_with_bad_fields_are_rejected_one_by_one() -> None:
         )
         net.write(alice, "one")
         async with net.consumer() as consumer:
-            events = await take(consumer, 7)
+            events: list[Event] = []
+            while len(names(events)) < 8:
+                events += await take(consumer, 1)
             reasons = consumer.stats().rejected_by_reason
-        assert sorted(names(events)) == ["IdentityEvent", *["RejectedEvent"] * 5, "one"]
+        # The commit that came in bad shape only is fetched from the repo.
+        assert sorted(names(events)) == ["IdentityEvent", *["RejectedEvent"] * 5, "bad", "one"]
         assert reasons == {"InvalidEvent": 4, "InvalidCar": 1}
         assert net.relay.cursors == [0]
 

@@ -6,6 +6,7 @@ import atdex_firehose
 def test_the_public_names() -> None:
     assert sorted(atdex_firehose.__all__) == [
         "AccountEvent",
+        "Backfill",
         "CommitEvent",
         "ConfigError",
         "Consumer",
@@ -15,6 +16,7 @@ def test_the_public_names() -> None:
         "IdentityEvent",
         "RecordOp",
         "RejectedEvent",
+        "ResyncPolicy",
         "StateError",
         "Stats",
         "SyncEvent",

@@ -17,7 +17,7 @@ from atdex_firehose import (
     SyncEvent,
 )
 from atdex_firehose.car import read_car
-from atdex_firehose.state import State
+from atdex_firehose.state import Changes, State
 from atdex_lexicons import datamodel
 from tests.devnet import Account, Devnet
 from tests.firehose.network import DEADLINE, until
@@ -110,7 +110,7 @@ async def test_everything_a_real_pds_emits_is_verified(devnet: Devnet, tmp_path:
         (True, None),
     ]
     assert len([event for event in events if isinstance(event, SyncEvent)]) == 1
-    handles = {e.identity.handle for e in events if isinstance(e, IdentityEvent) and e.identity}
+    handles = {e.identity.claimed for e in events if isinstance(e, IdentityEvent) and e.identity}
     assert handles == {"firehose-all.test"}
 
     raw = await asyncio.to_thread(devnet.get_repo, account.did)
@@ -137,7 +137,7 @@ async def test_a_cursor_ahead_of_a_real_pds_is_kept_and_said(
     devnet: Devnet, tmp_path: Path
 ) -> None:
     saved = await State.open(tmp_path / "state.sqlite")
-    await saved.save({devnet.pds: 10_000_000}, {}, {}, {})
+    await saved.save(Changes({devnet.pds: 10_000_000}))
     await saved.close()
     async with Consumer(
         [devnet.pds], ["app.test.*"], state=tmp_path / "state.sqlite", plc=devnet.plc

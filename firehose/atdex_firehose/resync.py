@@ -1,0 +1,532 @@
+"""Repos that were not followed from their start, or lost synchronization: fetched whole, verified,
+compared with what was delivered, and brought up to date.
+
+For one repo, in order:
+
+1. It becomes `in-progress`: commits that come are parked on disk.
+2. The repo is fetched, from the upstream first, then from its PDS, into a file.
+3. The file is verified: DID, rev (not older than what was taken, not from the future),
+   signature (a failed one renews the identity once), every block, the whole tree.
+4. In the repo's lane: what the tree says and what was delivered so far are compared; creates,
+   updates and deletes are delivered as events that are not `live`.
+5. The parked commits are taken in order; those that the fetched state has are passed over.
+6. Only then does it count as `synchronized`.
+
+Where 2 or 3 fail, the repo is what it was before, and its turn comes again: after seconds at
+first, up to an hour later. A kill at any point leaves it waiting, with its commits parked.
+
+A repo that loses synchronization again and again waits longer each time, so that nobody can have
+us fetch without end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import libipld
+
+from atdex_firehose.commit import Commit
+from atdex_firehose.errors import (
+    BadSignature,
+    Desynchronized,
+    FetchFailed,
+    IdentityUnavailable,
+    Ignored,
+    InvalidIdentity,
+    NotServed,
+    OlderRepo,
+    RateLimited,
+    Rejected,
+)
+from atdex_firehose.events import Action, CommitEvent, Identity, RecordOp
+from atdex_firehose.fetch_repo import RepoHosts
+from atdex_firehose.frames import parse_commit, parse_sync, split
+from atdex_firehose.identity import Identities
+from atdex_firehose.lanes import Rest
+from atdex_firehose.ledger import Ledger
+from atdex_firehose.patterns import CollectionPatterns
+from atdex_firehose.pipeline import DOUBTS, REFUSED, Item, Job, Pipeline
+from atdex_firehose.repo import NEVER, Head, Repo
+from atdex_firehose.repo_car import RepoCar, open_repo
+from atdex_firehose.state import Rejection, State
+from atdex_firehose.verify import check_rev, check_signature
+
+log = logging.getLogger(__name__)
+
+PART_OPS = 500
+PART_BYTES = 4_000_000
+"""Of one event of a fetched repo: what a consumer applies in one go."""
+QUEUED_REPOS = 50_000
+"""Repos whose turn is known in memory; those further back are read from the state later."""
+REFILL_REPOS = 10_000
+REFILL_SECONDS = 1.0
+"""How many are read from the state at a time, and how often at most."""
+INACTIVE = "the account is not active"
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncPolicy:
+    """How eagerly repos are fetched. Times in seconds.
+
+    `workers` repos at a time. A failed fetch is tried again after `first`, doubled each time, up
+    to `cap`. A repo may lose synchronization `free_strikes` times before it waits for it:
+    `strike_wait`, doubled each time, up to `cap`; `strike_decay` later, half of that is forgotten.
+    `host_first`: how long a host is left alone that answers 429 and does not say.
+    """
+
+    workers: int = 8
+    first: float = 2.0
+    cap: float = 3_600.0
+    free_strikes: int = 3
+    strike_wait: float = 60.0
+    strike_decay: float = 600.0
+    host_first: float = 60.0
+
+
+@dataclass(slots=True)
+class ResyncCounters:
+    """`outcomes`: `done`, `unchanged`, `checked` (nothing was missing), or an error's class.
+    `records` were delivered from fetched repos."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    records: int = 0
+    running: int = 0
+
+
+@dataclass(slots=True)
+class _Fetched:
+    """A repo as fetched and verified: what it holds that is wanted, by path."""
+
+    host: str
+    commit: Commit
+    identity: Identity
+    car: RepoCar
+    records: dict[str, bytes]
+
+
+class Resyncs:
+    """Fetches the repos that `schedule` is told of, and those that the state says are due.
+
+    `upstreams` are the base URLs that serve the stream. `flush` saves what may be saved.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        ledger: Ledger,
+        identities: Identities,
+        pipeline: Pipeline,
+        hosts: RepoHosts,
+        patterns: CollectionPatterns,
+        upstreams: Sequence[str],
+        folder: Path,
+        epoch: int,
+        flush: Callable[[], Awaitable[None]],
+        policy: ResyncPolicy,
+        clock: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._ledger = ledger
+        self._identities = identities
+        self._pipeline = pipeline
+        self._hosts = hosts
+        self._patterns = patterns
+        self._upstreams = list(upstreams)
+        self._folder = folder
+        self._epoch = epoch
+        self._flush = flush
+        self._policy = policy
+        self._clock = clock
+        self._heap: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        self._running: set[str] = set()
+        self._more = True  # the state may know of repos that the heap does not
+        self._refilled = -REFILL_SECONDS
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unserved: dict[str, float] = {}
+        self.counters = ResyncCounters()
+
+    # Whose turn it is
+
+    def schedule(self, repo: Repo) -> None:
+        """The repo has to be fetched: at once, unless it has lost synchronization too often."""
+        now = self._clock()
+        if repo.retry_at >= NEVER and repo.standing.active:
+            repo.retry_at = now
+        if repo.state == "desynchronized" or repo.reason == REFUSED:
+            self._strike(repo, now)
+        self._ledger.touch(repo)
+        self._queue(repo.did, max(repo.retry_at, now))
+
+    def refill(self) -> None:
+        """The state knows of new repos."""
+        self._more = True
+        self._wake.set()
+
+    def due_within(self, seconds: float) -> bool:
+        """Whether a repo is being fetched, or will be within so many seconds."""
+        if self._running or self._more:
+            return True
+        return bool(self._heap) and self._heap[0][0] <= self._clock() + seconds
+
+    def _strike(self, repo: Repo, now: float) -> None:
+        policy = self._policy
+        age = max(0.0, now - repo.struck_at)
+        repo.strikes = repo.strikes * 0.5 ** (age / policy.strike_decay) + 1.0
+        repo.struck_at = now
+        over = repo.strikes - policy.free_strikes
+        if over > 0:
+            wait = min(policy.cap, policy.strike_wait * 2.0 ** min(over - 1.0, 16.0))
+            repo.retry_at = max(repo.retry_at, now + wait)
+
+    def _queue(self, did: str, when: float) -> None:
+        if did in self._running or self._due.get(did, NEVER) <= when:
+            return
+        if len(self._due) >= QUEUED_REPOS and did not in self._due:
+            self._more = True
+            return
+        self._due[did] = when
+        heapq.heappush(self._heap, (when, did))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Fetch until cancelled."""
+        places = asyncio.Semaphore(self._policy.workers)
+        try:
+            while True:
+                await places.acquire()
+                did = await self._next()
+                self._running.add(did)
+                task = asyncio.create_task(self._resync(did))
+                self._tasks.add(task)
+                task.add_done_callback(lambda done: self._done(done, places))
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None], places: asyncio.Semaphore) -> None:
+        self._tasks.discard(task)
+        places.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._pipeline.fail(error)
+
+    async def _next(self) -> str:
+        while True:
+            self._wake.clear()
+            now = self._clock()
+            while self._heap and self._heap[0][0] <= now:
+                when, did = heapq.heappop(self._heap)
+                if self._due.get(did) == when:
+                    del self._due[did]
+                    return did
+            if self._more and time.monotonic() - self._refilled >= REFILL_SECONDS:
+                self._refilled = time.monotonic()
+                await self._refill()
+                continue
+            wait = self._heap[0][0] - now if self._heap else 60.0
+            if self._more:
+                wait = min(wait, REFILL_SECONDS)
+            try:
+                async with asyncio.timeout(max(0.01, min(wait, 60.0))):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _refill(self) -> None:
+        rows = await self._state.due(REFILL_REPOS)
+        self._more = len(rows) == REFILL_REPOS
+        for when, did in rows:
+            if when < NEVER:
+                self._queue(did, when)
+
+    # One repo
+
+    async def _resync(self, did: str) -> None:
+        repo = await self._ledger.load(did)
+        self.counters.running += 1
+        try:
+            if repo.state not in ("incomplete", "desynchronized"):
+                return
+            if not repo.standing.active:
+                repo.retry_at, repo.reason = NEVER, repo.reason or INACTIVE
+                self._ledger.touch(repo)
+                return
+            if repo.retry_at > self._clock():
+                return
+            if repo.state == "incomplete" and repo.reason in DOUBTS and await self._checked(repo):
+                return
+            if repo.state not in ("incomplete", "desynchronized"):
+                return
+            self._ledger.move(repo, "in-progress")
+            with ExitStack() as files:
+                fetched = await self._fetch(repo, files)
+                await self._in_lane(did, lambda: self._settle(repo, fetched))
+        finally:
+            self.counters.running -= 1
+            self._running.discard(did)
+            if repo.state in ("incomplete", "desynchronized") and repo.retry_at < NEVER:
+                self._queue(did, repo.retry_at)
+
+    async def _checked(self, repo: Repo) -> bool:
+        """Whether the repo turns out to have nothing that was not taken, by its host's word."""
+        if repo.head is None:
+            return False
+        try:
+            identity = await self._identities.resolve(repo.did)
+            if identity.pds is None:
+                return False
+            rev = await self._hosts.latest_rev(identity.pds, repo.did)
+        except (FetchFailed, Rejected, IdentityUnavailable):
+            return False
+        # The stream went on meanwhile, and may have answered the question itself.
+        if not (repo.state == "incomplete" and repo.is_at(rev)):
+            return repo.state == "synchronized"
+        self._synchronized(repo)
+        self.counters.outcomes["checked"] += 1
+        return True
+
+    async def _in_lane(self, did: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work when it is its turn in the repo's lane."""
+        done = asyncio.get_running_loop().create_future()
+
+        async def turn() -> None:
+            try:
+                await work()
+            finally:
+                if not done.done():
+                    done.set_result(None)
+
+        rest = self._pipeline.lanes.offer(did, Job(turn), 0)
+        if rest is not None:
+            await rest
+        await done
+
+    # Fetching and verifying
+
+    async def _fetch(self, repo: Repo, files: ExitStack) -> _Fetched | None:
+        """The repo, verified; None, and the next turn noted, where no host has it so."""
+        failure: FetchFailed | Rejected | IdentityUnavailable
+        try:
+            identity = await self._identities.resolve(repo.did)
+        except (Rejected, IdentityUnavailable) as error:
+            self._failed(repo, error)
+            return None
+        hosts = [host for host in self._upstreams if self._serves(host)]
+        if identity.pds is not None and identity.pds not in hosts:
+            hosts.append(identity.pds)
+        failure = InvalidIdentity(repo.did, "no host to fetch the repo from")
+        for host in hosts:
+            try:
+                return await self._fetch_from(host, repo, identity, files)
+            except FetchFailed as error:
+                failure = error
+                if isinstance(error, NotServed) and host != identity.pds:
+                    self._not_served(host, error)
+            except (Rejected, IdentityUnavailable) as error:
+                failure = error
+                self._keep(host, repo, error)
+        if isinstance(failure, NotServed):
+            # The account may have moved; the next turn finds out.
+            await self._renew(repo.did)
+        self._failed(repo, failure)
+        return None
+
+    async def _fetch_from(
+        self, host: str, repo: Repo, identity: Identity, files: ExitStack
+    ) -> _Fetched:
+        path = self._folder / f"{sha256(repo.did.encode()).hexdigest()[:32]}.car"
+        try:
+            await self._hosts.get_repo(host, repo.did, path)
+            car = files.enter_context(await asyncio.to_thread(open_repo, path, repo.did))
+        finally:
+            path.unlink(missing_ok=True)
+        commit = car.commit
+        now = self._clock()
+        check_rev(repo.did, commit.rev, None, now)
+        oldest = max(repo.head.rev if repo.head else "", repo.min_rev or "")
+        if commit.rev < oldest:
+            raise OlderRepo(repo.did, f"{host} has it at {commit.rev}, and {oldest} is known")
+        try:
+            check_signature(commit, identity)
+        except BadSignature:
+            fresh = await self._identities.refresh(repo.did)
+            if fresh.signing_key == identity.signing_key:
+                raise
+            check_signature(commit, fresh)
+            identity = fresh
+        records = await asyncio.to_thread(_wanted, car, self._patterns)
+        return _Fetched(host, commit, identity, car, records)
+
+    async def _renew(self, did: str) -> None:
+        try:
+            await self._identities.refresh(did)
+        except (Rejected, IdentityUnavailable) as error:
+            log.info("%s", error)
+
+    def _serves(self, host: str) -> bool:
+        return self._unserved.get(host, 0.0) <= self._clock()
+
+    def _not_served(self, host: str, error: NotServed) -> None:
+        """An upstream that does not know the method is not asked for every repo."""
+        if not error.error.startswith("Repo"):
+            self._unserved[host] = self._clock() + self._policy.cap
+
+    def _failed(self, repo: Repo, error: FetchFailed | Rejected | IdentityUnavailable) -> None:
+        name = type(error).__name__
+        self.counters.outcomes[name] += 1
+        if not isinstance(error, RateLimited):
+            repo.attempts += 1
+        wait = min(self._policy.cap, self._policy.first * 2.0 ** min(repo.attempts, 32))
+        wait *= random.uniform(0.25, 0.5)  # noqa: S311 - spreading load, not a secret
+        if isinstance(error, RateLimited):
+            # The host's own time, plus some spreading: all its repos would come at once.
+            wait += self._hosts.waiting(error.host)
+        repo.retry_at = self._clock() + wait
+        self._ledger.touch(repo)
+        log.info("%s: not fetched (%s); again in %.0f s", repo.did, error, wait)
+
+    def _keep(self, host: str, repo: Repo, error: Rejected | IdentityUnavailable) -> None:
+        """A repo that was served and is not what it should be is kept as rejected frames are."""
+        name = type(error).__name__
+        log.warning("%s: the repo of %s is refused: %s: %s", host, repo.did, name, error.reason)
+        self._ledger.reject(
+            Rejection(host, 0, repo.did, None, name, error.reason, b"", self._clock())
+        )
+
+    # In the lane
+
+    async def _settle(self, repo: Repo, fetched: _Fetched | None) -> None:
+        if repo.state != "in-progress":
+            return  # the account was deleted meanwhile
+        if fetched is None:
+            if repo.before == "desynchronized":
+                self._ledger.move(repo, "desynchronized")
+            elif await self._drain(repo):
+                self._ledger.move(repo, "incomplete")
+            return
+        if not repo.standing.active:
+            repo.retry_at = NEVER
+            self._ledger.move(repo, repo.before)
+            return
+        delivered = await self._ledger.records(repo)
+        await self._deliver(repo, fetched, delivered)
+        if await self._drain(repo):
+            self._synchronized(repo)
+
+    def _synchronized(self, repo: Repo) -> None:
+        repo.epoch, repo.reason = self._epoch, ""
+        repo.attempts, repo.retry_at, repo.min_rev = 0, 0.0, None
+        self._ledger.move(repo, "synchronized")
+
+    async def _deliver(self, repo: Repo, fetched: _Fetched, delivered: dict[str, str]) -> None:
+        """What the fetched state has otherwise than what was delivered, in parts."""
+        head = Head(fetched.commit.rev, fetched.commit.data)
+        car = fetched.car
+        changes: list[tuple[Action, str, bytes | None]] = []
+        for path, cid in fetched.records.items():
+            text = libipld.encode_cid(cid)
+            before = delivered.pop(path, None)
+            if before != text:
+                changes.append(("create" if before is None else "update", path, cid))
+        # What was delivered and is no longer wanted stays as it is.
+        changes += [
+            ("delete", path, None) for path in delivered if path.partition("/")[0] in self._patterns
+        ]
+        self.counters.outcomes["done" if changes else "unchanged"] += 1
+        if not changes:
+            self._ledger.advance(repo, [], head, resync=True)
+            return
+        part: list[RecordOp] = []
+        size = 0
+        for number, (action, path, link) in enumerate(changes, 1):
+            collection, _, rkey = path.partition("/")
+            raw = None if link is None else car.block(link)
+            cid_text = None if link is None else libipld.encode_cid(link)
+            part.append(RecordOp(action, collection, rkey, cid_text, raw))
+            size += len(raw or b"")
+            last = number == len(changes)
+            if last or len(part) >= PART_OPS or size >= PART_BYTES:
+                event = CommitEvent(
+                    fetched.host, 0, repo.did, head.rev, "", tuple(part), fetched.identity, False
+                )
+                self.counters.records += len(part)
+                rest = self._pipeline.hand_over(
+                    event, repo, head if last else None, holds=[], ops=event.ops, resync=last
+                )
+                part, size = [], 0
+                if rest is not None:
+                    await rest
+                else:
+                    await asyncio.sleep(0)
+
+    async def _drain(self, repo: Repo) -> bool:
+        """Take the parked commits in order; whether the repo is as far as they are.
+
+        False where one of them does not continue the chain: those from there on stay parked.
+        """
+        if not repo.parked:
+            return True
+        await self._flush()
+        refused = False
+        after = 0
+        while rows := await self._state.parked(repo.did, after):
+            for parked in rows:
+                after = parked.row
+                kind, body = split(parked.raw)
+                item = Item(
+                    parked.source, None, kind, parked.seq, repo.did, body, parked.raw, parked.row
+                )
+                repo.parked -= 1
+                try:
+                    identity = await self._identities.resolve(repo.did)
+                    rest = await self._take(item, repo, identity)
+                except Ignored:
+                    self._ledger.advance(repo, [], None, row=item.row)
+                    continue
+                except Desynchronized as error:
+                    repo.parked += 1
+                    self._pipeline.lose(repo, error.reason)
+                    return False
+                except (Rejected, IdentityUnavailable) as error:
+                    refused = True
+                    event = self._pipeline.rejected(item, error)
+                    rest = self._pipeline.hand_over(event, repo, None, holds=[], row=item.row)
+                if rest is not None:
+                    await rest
+                if repo.state != "in-progress":
+                    return False
+        repo.parked = 0
+        if refused:
+            self._synchronized(repo)
+            self._pipeline.doubt(repo)
+            return False
+        return True
+
+    async def _take(self, item: Item, repo: Repo, identity: Identity) -> Rest | None:
+        frame = parse_commit(item.body) if item.kind == "#commit" else parse_sync(item.body)
+        check_rev(item.did, frame.rev, repo.head, self._clock())
+        try:
+            return self._pipeline.judge(item, frame, repo, identity)
+        except BadSignature:
+            fresh = await self._identities.refresh(item.did)
+            if fresh.signing_key == identity.signing_key:
+                raise
+            return self._pipeline.judge(item, frame, repo, fresh)
+
+
+def _wanted(car: RepoCar, patterns: CollectionPatterns) -> dict[str, bytes]:
+    """The wanted records of the whole tree, which is checked to its last node. In a thread."""
+    return {path: cid for path, cid in car.records() if path.partition("/")[0] in patterns}

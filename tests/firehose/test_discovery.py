@@ -1,0 +1,105 @@
+"""Records from before the stream: the listings of relays and PDSs, over real HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.firehose.network import NOTE, Network, network
+from tests.firehose.test_resync import GET_REPO, Model, follow, lost, note
+from tests.support.pds import FakePds
+from tests.support.repo import Repo
+
+BY_COLLECTION = "com.atproto.sync.listReposByCollection"
+LIST = "com.atproto.sync.listRepos"
+DESCRIBE = "com.atproto.repo.describeRepo"
+
+
+def with_listings(net: Network, pds: FakePds) -> dict[str, Any]:
+    """Options of a consumer whose one upstream has no events, and lists repos."""
+    return {"relays": [net.relay.url, pds.url], "backfill": True}
+
+
+def existing(net: Network, pds: FakePds, name: str, *paths: str) -> Repo:
+    repo = net.account(name)
+    pds.repos[repo.did] = repo
+    repo.commit(dict.fromkeys(paths, NOTE))
+    return repo
+
+
+@pytest.mark.parametrize("page", [1, 500])
+async def test_a_pds_is_read_by_listing_its_repos_and_what_they_have(page: int) -> None:
+    with FakePds() as pds:
+        pds.page = page
+        async with network() as net:
+            alice = existing(net, pds, "alice", note("old"))
+            other = existing(net, pds, "other", "app.else.thing/1")
+            model = Model()
+            async with net.consumer(**with_listings(net, pds)) as consumer:
+                await follow(consumer, model, alice, {"old"})
+                assert consumer.stats().backfill.listed == 2
+        assert model.names(other) == set()
+        assert (pds.requests[DESCRIBE, other.did], pds.requests[GET_REPO, other.did]) == (1, 0)
+        assert model.lives() == [False]
+
+
+async def test_a_relay_is_read_by_collection_and_once_only(tmp_path: Path) -> None:
+    with FakePds(by_collection=True) as relay:
+        async with network() as net:
+            alice = existing(net, relay, "alice", note("old"))
+            existing(net, relay, "other", "app.else.thing/1")
+            options = with_listings(net, relay) | {"collections": ["app.test.note"]}
+            model = Model()
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await follow(consumer, model, alice, {"old"})
+            assert relay.requests[BY_COLLECTION, ""] == 1
+            net.write(alice, "new")
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await follow(consumer, model, alice, {"old", "new"})
+        assert (relay.requests[BY_COLLECTION, ""], relay.requests[LIST, ""]) == (1, 0)
+        assert relay.requests[GET_REPO, alice.did] == 1
+
+
+async def test_a_new_collection_fetches_only_the_repos_that_have_it(tmp_path: Path) -> None:
+    with FakePds(by_collection=True) as relay:
+        async with network() as net:
+            alice = existing(net, relay, "alice", note("one"), "app.test.picture/p")
+            bob = existing(net, relay, "bob", note("two"))
+            options = with_listings(net, relay) | {"collections": ["app.test.note"]}
+            model = Model()
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await follow(consumer, model, alice, {"one"})
+                await follow(consumer, model, bob, {"two"})
+            options["collections"] = ["app.test.note", "app.test.picture"]
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await follow(consumer, model, alice, {"one", "p"})
+        assert relay.requests[GET_REPO, alice.did] == 2
+        assert relay.requests[GET_REPO, bob.did] == 1
+
+
+async def test_a_listing_that_fails_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    with FakePds(by_collection=True) as relay:
+        relay.page = 1
+        async with network() as net:
+            repos = [existing(net, relay, f"repo{n}x", note("old")) for n in "abcd"]
+            options = with_listings(net, relay) | {"collections": ["app.test.note"]}
+            model = Model()
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await follow(consumer, model, repos[0], {"old"})
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                for repo in repos:
+                    await follow(consumer, model, repo, {"old"})
+        assert relay.requests[BY_COLLECTION, ""] <= 6
+        assert all(relay.requests[GET_REPO, repo.did] <= 2 for repo in repos)
+
+
+async def test_an_upstream_without_listings_is_followed_all_the_same() -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        lost(net, alice, {note("old"): NOTE})
+        net.write(alice, "new")
+        model = Model()
+        async with net.consumer(backfill=True) as consumer:
+            await follow(consumer, model, alice, {"old", "new"})
