@@ -55,6 +55,11 @@ def _order(op: Op) -> tuple[bool, str]:
     return op.action != "delete", op.path
 
 
+_Way = tuple[list[Node], list[int], bytes, bytes, bool]
+"""The nodes on the way to a key, and in each the place where it stands or the way goes on; the
+keys around the last node; whether that has the key."""
+
+
 class _PartialTree:
     """The nodes that were loaded so far, changed in place."""
 
@@ -112,26 +117,26 @@ class _PartialTree:
             return kid
         return load_node(self.did, self._block(kid), kid, layer, low, high)
 
-    def _descend(self, key: bytes, layer: int) -> tuple[list[tuple[Node, int]], bool]:
-        """The nodes on the way to `key`, each with the place where it stands or where the way
-        goes on, down to the node that has it (True), or to the one at `layer` that would (False),
-        or to where the tree has nothing."""
-        way = []
+    def _descend(self, key: bytes, layer: int) -> _Way:
+        """The way to `key`, down to the node that has it, or to the one at `layer` that would, or
+        to where the tree has nothing."""
         node = self.root
         low, high = FIRST, LAST
+        nodes, places = [], []
         while True:
             keys = node.keys
             i = bisect_left(keys, key)
-            way.append((node, i))
-            if i < len(keys):
-                high = keys[i]
-                if high == key:
-                    return way, True
-            if i:
-                low = keys[i - 1]
+            nodes.append(node)
+            places.append(i)
+            if i < len(keys) and keys[i] == key:
+                return nodes, places, low, high, True
             kid = node.kids[i]
             if kid is None or node.layer <= layer:
-                return way, False
+                return nodes, places, low, high, False
+            if i < len(keys):
+                high = keys[i]
+            if i:
+                low = keys[i - 1]
             if not isinstance(kid, Node):
                 block = self.blocks.get(kid)
                 if block is None:
@@ -140,73 +145,85 @@ class _PartialTree:
                 node.kids[i] = kid
             node = kid
 
-    def _find(self, key: bytes, cid: bytes) -> list[tuple[Node, int]]:
+    def _find(self, key: bytes, cid: bytes) -> _Way:
         """The way to a key that is there with this CID."""
-        way, found = self._descend(key, 0)
+        way = self._descend(key, 0)
+        nodes, places, _, _, found = way
         if not found:
             raise InvalidCommit(self.did, f"{key.decode()} is not in the tree")
-        node, i = way[-1]
-        if node.value(i) != cid:
+        if nodes[-1].value(places[-1]) != cid:
             raise InvalidCommit(self.did, f"{key.decode()} has another CID in the tree")
         return way
 
     def _replace(self, key: bytes, cid: bytes, prev: bytes) -> None:
-        way = self._find(key, cid)
-        node, i = way[-1]
+        nodes, places, _, _, _ = self._find(key, cid)
+        node = nodes[-1]
         node.open()
-        node.tails[i] = tail_of(prev)
-        _seal(way)
+        node.tails[places[-1]] = tail_of(prev)
+        _seal(nodes, places)
 
     def _remove(self, key: bytes, cid: bytes) -> None:
-        way = self._find(key, cid)
-        node, i = way[-1]
+        nodes, places, low, high, _ = self._find(key, cid)
+        node, i = nodes[-1], places[-1]
         if key_layer(key) != node.layer:
             raise InvalidCommit(self.did, f"{key.decode()} is not in the layer that it belongs in")
         node.open()
         keys, kids = node.keys, node.kids
-        kids[i : i + 2] = [self._join(kids[i], kids[i + 1], node.layer - 1, key)]
+        left, right = kids[i], kids[i + 1]
+        if left is not None and right is not None:
+            low = keys[i - 1] if i else low
+            high = keys[i + 1] if i + 1 < len(keys) else high
+            kids[i : i + 2] = [self._join(left, right, node.layer - 1, low, key, high)]
+        else:
+            kids[i : i + 2] = [right if left is None else left]
         del keys[i], node.heads[i], node.tails[i]
         if i < len(keys):
-            node.heads[i] = head_of(keys[i - 1] if i else b"", keys[i])
+            node.heads[i] = head_of(keys[i - 1] if i else FIRST, keys[i])
         while not node.keys and node.kids[0] is None:  # what is empty goes, upwards
-            way.pop()
-            if not way:
+            nodes.pop()
+            if not nodes:
                 self.root = _new(0, [], [None], [], [])
                 return
-            node, i = way[-1]
+            node = nodes[-1]
             node.open()
-            node.kids[i] = None
-        _seal(way)
+            node.kids[places[len(nodes) - 1]] = None
+        _seal(nodes, places)
 
-    def _join(self, left: Tree, right: Tree, layer: int, key: bytes) -> Tree:
+    def _join(
+        self,
+        left: Node | bytes,
+        right: Node | bytes,
+        layer: int,
+        low: bytes,
+        key: bytes,
+        high: bytes,
+    ) -> Tree:
         """One tree of the two beside `key`, which goes."""
-        if left is None:
-            return right
-        if right is None:
-            return left
-        a = self._load(left, layer, FIRST, key)
+        a = self._load(left, layer, low, key)
         joined = [a]
         while True:
-            b = self._load(right, layer, key, LAST)
+            b = self._load(right, layer, key, high)
             a.open()
             b.open()
-            left, right = a.kids[-1], b.kids[0]
+            inner, outer = a.kids[-1], b.kids[0]
+            low = a.keys[-1] if a.keys else low
             if b.keys:
-                b.heads[0] = head_of(a.keys[-1] if a.keys else b"", b.keys[0])
+                high = b.keys[0]
+                b.heads[0] = head_of(a.keys[-1] if a.keys else FIRST, high)
             at = len(a.keys)
             a.keys += b.keys
             a.heads += b.heads
             a.tails += b.tails
             a.kids += b.kids[1:]
-            if left is None or right is None:
-                a.kids[at] = right if left is None else left
+            if inner is None or outer is None:
+                a.kids[at] = outer if inner is None else inner
                 for node in reversed(joined):
                     node.seal()
                 return joined[0]
             layer -= 1
-            a.kids[at] = below = self._load(left, layer, FIRST, key)
-            joined.append(below)
-            a = below
+            right = outer
+            a.kids[at] = a = self._load(inner, layer, low, key)
+            joined.append(a)
 
     def _insert(self, key: bytes, cid: bytes) -> None:
         layer = key_layer(key)
@@ -215,33 +232,38 @@ class _PartialTree:
             self.root = _alone(layer, key, cid, None, None)
             return
         if layer > root.layer:
-            left, right = self._split(root, root.layer, key)
+            left, right = self._split(root, root.layer, FIRST, key, LAST)
             left = _raise(left, root.layer, layer - 1)
             right = _raise(right, root.layer, layer - 1)
             self.root = _alone(layer, key, cid, left, right)
             return
-        way, found = self._descend(key, layer)
+        nodes, places, low, high, found = self._descend(key, layer)
         if found:
-            raise InvalidCommit(self.did, f"{key.decode()} was deleted and is in the tree")
-        node, i = way[-1]
+            raise self._present(key)
+        node, i = nodes[-1], places[-1]
         node.open()
+        keys, kids = node.keys, node.kids
         if node.layer > layer:
-            node.kids[i] = _raise(_alone(layer, key, cid, None, None), layer, node.layer - 1)
-            _seal(way)
-            return
-        keys = node.keys
-        node.kids[i : i + 1] = self._split(node.kids[i], layer - 1, key)
-        keys.insert(i, key)
-        node.heads.insert(i, head_of(keys[i - 1] if i else b"", key))
-        node.tails.insert(i, tail_of(cid))
-        if i + 1 < len(keys):
-            node.heads[i + 1] = head_of(key, keys[i + 1])
-        _seal(way)
+            kids[i] = _raise(_alone(layer, key, cid, None, None), layer, node.layer - 1)
+        else:
+            low = keys[i - 1] if i else low
+            high = keys[i] if i < len(keys) else high
+            kids[i : i + 1] = self._split(kids[i], layer - 1, low, key, high)
+            keys.insert(i, key)
+            node.heads.insert(i, head_of(keys[i - 1] if i else FIRST, key))
+            node.tails.insert(i, tail_of(cid))
+            if i + 1 < len(keys):
+                node.heads[i + 1] = head_of(key, keys[i + 1])
+        _seal(nodes, places)
 
-    def _split(self, kid: Tree, layer: int, key: bytes) -> tuple[Tree, Tree]:
+    def _present(self, key: bytes) -> InvalidCommit:
+        return InvalidCommit(self.did, f"{key.decode()} was deleted and is in the tree")
+
+    def _split(
+        self, kid: Tree, layer: int, low: bytes, key: bytes, high: bytes
+    ) -> tuple[Tree, Tree]:
         """The two trees beside `key`, which comes."""
         cuts = []
-        low, high = FIRST, LAST
         while kid is not None:
             node = self._load(kid, layer, low, high)
             keys = node.keys
@@ -249,7 +271,7 @@ class _PartialTree:
             if i < len(keys):
                 high = keys[i]
                 if high == key:
-                    raise InvalidCommit(self.did, f"{key.decode()} was deleted and is in the tree")
+                    raise self._present(key)
             if i:
                 low = keys[i - 1]
             cuts.append((node, i))
@@ -261,7 +283,7 @@ class _PartialTree:
             node.open()
             keys, kids, heads, tails = node.keys, node.kids, node.heads, node.tails
             if i < len(keys):
-                heads[i] = head_of(b"", keys[i])
+                heads[i] = head_of(FIRST, keys[i])
             if i < len(keys) or right is not None:
                 right = _new(node.layer, keys[i:], [right, *kids[i + 1 :]], heads[i:], tails[i:])
             if i or left is not None:
@@ -269,13 +291,14 @@ class _PartialTree:
         return left, right
 
 
-def _seal(way: Sequence[tuple[Node, int]]) -> None:
-    """Write the last node of the way, which is open, and then those above it."""
-    node, _ = way[-1]
+def _seal(nodes: list[Node], places: list[int]) -> None:
+    """Write the last of the nodes on a way, which is open, and then those above it."""
+    node = nodes.pop()
     old, new = node.cid, node.seal()
-    for node, i in way[-2::-1]:
+    for i in range(len(nodes) - 1, -1, -1):
+        node = nodes[i]
         above = node.cid
-        new = node.relink(i, old, new)
+        new = node.relink(places[i], old, new)
         old = above
 
 
@@ -289,7 +312,7 @@ def _new(
 
 def _alone(layer: int, key: bytes, cid: bytes, left: Tree, right: Tree) -> Node:
     """A node of one entry."""
-    return _new(layer, [key], [left, right], [head_of(b"", key)], [tail_of(cid)])
+    return _new(layer, [key], [left, right], [head_of(FIRST, key)], [tail_of(cid)])
 
 
 def _raise(tree: Tree, layer: int, to: int) -> Tree:
