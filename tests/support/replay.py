@@ -5,7 +5,8 @@
 
 The stream has the cursor semantics of the reference PDS. Documents, repos and lists are as of the
 furthest frame that was sent, or of `reached` if that is further: a consumer meets a network that
-changes while it reads. Frames up to `forgotten` are not sent any more: they happened before.
+changes while it reads. Frames up to `forgotten` are not sent any more: they happened before. Up to
+`begun` they never were here, as with a relay that is younger than its accounts.
 `rate` (frames a second) keeps the sockets' buffers from swallowing a small corpus at once; without
 it frames go out as fast as they are taken.
 
@@ -26,12 +27,15 @@ from typing import Any, Self
 
 from tests.support.corpus import Corpus
 from tests.support.replay_faults import Faults
-from tests.support.replay_host import ReplayHost
+from tests.support.replay_host import Answer, ReplayHost
 from tests.support.replay_socket import Gone, Peer, Request
 from tests.support.replay_wire import CLOSE, FIRST_WIDE_SEQ, EndlessWire, Wire, message
 from tests.support.repo import error_frame, info_frame
 
 SUBSCRIBE = "/xrpc/com.atproto.sync.subscribeRepos"
+HOLD, RELEASE = "/hold", "/release"
+"""Asked of the directory: everything is as it was in the beginning, and new subscribers wait; they
+get their frames. What a consumer does before the stream is then not measured with it."""
 RUN_BYTES = 1 << 20  # sent at once: large enough that Python's share is small
 PACE_SECONDS = 0.01  # between runs, where there is a rate
 GOING_AWAY, POLICY = struct.pack(">H", 1001), struct.pack(">H", 1008)
@@ -56,22 +60,25 @@ class ReplayNetwork:
         collections: bool = False,
         reached: int = 0,
         forgotten: int = 0,
+        begun: int = 0,
         rate: float | None = None,
         passes: int = 1,
     ) -> None:
         faults = faults or Faults()
         endless = passes > 1
-        if endless and (faults.every or faults.cut_every or rate or reached or forgotten):
+        if endless and (faults.every or faults.cut_every or rate or reached or forgotten or begun):
             raise ValueError("an endless stream goes out at once and without faults")
         self._plan = faults.planned(corpus)
         self._cut_every = faults.cut_every
         self._rate = rate
         self._forgotten = forgotten
+        self._begun = begun
         self._passes = passes
         self._seqs = corpus.seqs
         self._wire = EndlessWire(corpus.frames) if endless else Wire(corpus.frames)
         self.host = ReplayHost(corpus, faults, collections=collections)
-        self.host.position = corpus.seqs[-1] if endless else max(reached, forgotten)
+        self._origin = corpus.seqs[-1] if endless else max(reached, forgotten, begun)
+        self.host.position = self._origin
         self.last_seq = corpus.seqs[-1]
         if endless:
             self.last_seq = FIRST_WIDE_SEQ + passes * len(corpus.frames) - 1
@@ -79,6 +86,8 @@ class ReplayNetwork:
         self.met: Counter[str] = Counter()
         self.url = self.plc = ""
         self._streaming = asyncio.Lock()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[BaseException] = []
@@ -137,8 +146,19 @@ class ReplayNetwork:
 
     async def _serve_directory(self, peer: Peer) -> None:
         while True:
-            request = await peer.request()
-            await peer.answer(self.host.directory(request.path.removeprefix("/")))
+            path = (await peer.request()).path
+            if path in (HOLD, RELEASE):
+                await peer.answer(self._control(path))
+            else:
+                await peer.answer(self.host.directory(path.removeprefix("/")))
+
+    def _control(self, path: str) -> Answer:
+        if path == HOLD:
+            self._flowing.clear()
+            self.host.position = self._origin
+        else:
+            self._flowing.set()
+        return Answer(200, b"{}")
 
     async def _serve(self, peer: Peer) -> None:
         while True:
@@ -156,6 +176,7 @@ class ReplayNetwork:
             await peer.send(message(error_frame("FutureCursor", "Cursor in the future.")))
             await peer.send(message(POLICY, CLOSE))
             return
+        await self._flowing.wait()
         stream = self._endless if self._passes > 1 else self._stream
         sending = asyncio.create_task(stream(peer, cursor))
         listening = asyncio.create_task(peer.listen())
@@ -173,7 +194,7 @@ class ReplayNetwork:
         """Every frame after `cursor`, with what was planned in the place of some."""
         if cursor < self._forgotten:
             await peer.send(message(info_frame("OutdatedCursor", "Some events are gone.")))
-        at = bisect_right(self._seqs, max(cursor, self._forgotten))
+        at = bisect_right(self._seqs, max(cursor, self._forgotten, self._begun))
         cut = at + self._cut_every if self._cut_every else None
         while at < self._wire.count:
             if at == cut:

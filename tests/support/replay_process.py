@@ -21,10 +21,10 @@ STOP_SECONDS = 10
 
 
 class ReplayProcess:
-    """Plays the corpus kept in `path`, `passes` times."""
+    """Plays the corpus kept in `path`, `passes` times on end."""
 
-    def __init__(self, path: Path, *, passes: int = 1) -> None:
-        self._command = [sys.executable, "-m", __spec__.name, str(path), str(passes)]
+    def __init__(self, path: Path, *, passes: int = 1, begun: int = 0) -> None:
+        self._command = [sys.executable, "-m", __spec__.name, str(path), str(passes), str(begun)]
         self._process: subprocess.Popen[bytes] | None = None
         self.url = self.plc = ""
         self.frames = self.last_seq = 0
@@ -56,13 +56,16 @@ class ReplayProcess:
             self._process.wait()
 
 
-async def main(path: Path, passes: int) -> None:
+async def main(path: Path, passes: int, begun: int) -> None:
     corpus = Corpus.load(path)
-    async with ReplayNetwork(corpus, passes=passes) as network:
+    async with ReplayNetwork(corpus, passes=passes, begun=begun) as network:
         told = {"url": network.url, "plc": network.plc, "last_seq": network.last_seq}
-        print(json.dumps(told | {"frames": passes * len(corpus.frames)}), flush=True)
+        print(
+            json.dumps(told | {"frames": passes * sum(seq > begun for seq in corpus.seqs)}),
+            flush=True,
+        )
         await asyncio.to_thread(sys.stdin.buffer.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
