@@ -40,16 +40,18 @@ from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.handles import HandleResolver
 from atdex_firehose.hosts import Hosts
 from atdex_firehose.identity import Identities
+from atdex_firehose.jetstream_upstream import JetstreamUpstream
 from atdex_firehose.ledger import UNACKED_EVENTS, Ledger
+from atdex_firehose.light import Light
 from atdex_firehose.outbox import OUTBOX_EVENTS, Outbox
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.pipeline import OUTDATED, Pipeline
 from atdex_firehose.progress import Rate, log_progress
-from atdex_firehose.relay import parse_relay
+from atdex_firehose.relay import parse_jetstream, parse_relay
 from atdex_firehose.resync import ResyncPolicy, Resyncs
 from atdex_firehose.state import State
 from atdex_firehose.stats import Backfill, Counters, Stats, UpstreamStats
-from atdex_firehose.upstream import Timing, Upstream
+from atdex_firehose.upstream import Source, Timing, Upstream
 
 FLUSH_SECONDS = 5.0
 """How often the state is saved where the caller does not: at most so much is replayed."""
@@ -61,8 +63,9 @@ class Consumer:
     """The events of `collections` (exact NSIDs, `a.b.*`, or `*`) in the repos that `relays` and
     `hosts` carry.
 
-    `hosts` are PDSs followed directly: each may speak of its own accounts only. `state` is an
-    SQLite file, or None to keep the state in memory. `plc` is the directory of did:plc.
+    `hosts` are PDSs followed directly: each may speak of its own accounts only. `jetstream` is a
+    light source in place of both: its records come unverified, and nothing is fetched. `state` is
+    an SQLite file, or None to keep the state in memory. `plc` is the directory of did:plc.
     `cursor`: where every stream starts after, in place of the saved cursors. `backfill`: also
     deliver records from before the stream, of repos that the upstreams list. Without `verify`,
     commits are taken at their upstream's word, and what is missed stays missing.
@@ -79,6 +82,7 @@ class Consumer:
         collections: Sequence[str],
         *,
         hosts: Sequence[str] = (),
+        jetstream: str | None = None,
         state: str | Path | None = None,
         plc: str = "https://plc.directory",
         cursor: int | None = None,
@@ -94,14 +98,18 @@ class Consumer:
     ) -> None:
         self._hosts = [parse_relay(url) for url in hosts]
         self._relays = list(dict.fromkeys([*map(parse_relay, relays), *self._hosts]))
-        if not self._relays:
+        self._jetstream = None if jetstream is None else parse_jetstream(jetstream)
+        if self._jetstream is not None and self._relays:
+            # A record that came verified would be held up as a copy of the one that did not.
+            raise ConfigError("jetstream", jetstream, "takes the place of relays and hosts")
+        if self._jetstream is None and not self._relays:
             raise ConfigError("relays", relays, "name at least one relay or PDS")
         self._patterns = CollectionPatterns(collections)
         self._state_path = state
         self._plc = plc
         self._cursor = cursor
-        self._verify = verify
-        self._backfill = backfill and verify
+        self._verify = verify and self._jetstream is None
+        self._backfill = backfill and self._verify
         self._local = allow_private_hosts
         self._handles = handles
         self._max_unacked = max_unacked
@@ -111,7 +119,7 @@ class Consumer:
         self._outbox = Outbox(buffer)
         self._counters = Counters()
         self._rate = Rate()
-        self._upstreams: list[Upstream] = []
+        self._upstreams: list[Source] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._exit: AsyncExitStack | None = None
         self._state: State
@@ -126,18 +134,7 @@ class Consumer:
             raise RuntimeError("a Consumer is opened once")
         async with AsyncExitStack() as stack:
             await self._open(stack)
-            saved = await self._state.cursors()
-            for relay in self._relays:
-                upstream = Upstream(
-                    relay,
-                    saved.get(relay.base, START) if self._cursor is None else self._cursor,
-                    self._pipeline.take,
-                    self._pipeline.poison,
-                    self._timing(),
-                    outdated=self._missed,
-                )
-                self._upstreams.append(upstream)
-                self._start(upstream.run())
+            await self._connect()
             self._start(self._flush_regularly())
             self._start(self._resyncs.run())
             if self._backfill:
@@ -145,6 +142,36 @@ class Consumer:
             self._start(log_progress(self._progress))
             self._exit = stack.pop_all()
         return self
+
+    async def _connect(self) -> None:
+        saved = await self._state.cursors()
+
+        def start(base: str) -> int:
+            return saved.get(base, START) if self._cursor is None else self._cursor
+
+        if self._jetstream is not None:
+            light = Light(
+                self._pipeline, self._patterns, self._identities, self._ledger, self._counters
+            )
+            base, wanted = self._jetstream.base, self._patterns.patterns
+            self._upstreams.append(
+                JetstreamUpstream(
+                    self._jetstream, wanted, start(base), light.take, light.reject, self._timing()
+                )
+            )
+        for relay in self._relays:
+            self._upstreams.append(
+                Upstream(
+                    relay,
+                    start(relay.base),
+                    self._pipeline.take,
+                    self._pipeline.poison,
+                    self._timing(),
+                    outdated=self._missed,
+                )
+            )
+        for upstream in self._upstreams:
+            self._start(upstream.run())
 
     async def _open(self, stack: AsyncExitStack) -> None:
         """The parts, from the state upwards."""
@@ -249,10 +276,10 @@ class Consumer:
     async def flush(self) -> None:
         """Save the cursors, heads and standings that the acknowledgements allow, in one
         transaction. Call it after your own commit; it is also done every few seconds."""
-        await self._ledger.save(
-            lambda: {upstream.url: upstream.watermark.value for upstream in self._upstreams},
-            self._identities.take_changes,
-        )
+        await self._ledger.save(self._cursors, self._identities.take_changes)
+
+    def _cursors(self) -> dict[str, int]:
+        return {each.url: each.watermark.value for each in self._upstreams if each.watermark.value}
 
     def stats(self) -> Stats:
         """The numbers as of now."""
@@ -365,7 +392,7 @@ def _folder(state: str | Path | None, stack: AsyncExitStack) -> Path:
     return Path(folder)
 
 
-def _upstream_stats(upstream: Upstream) -> UpstreamStats:
+def _upstream_stats(upstream: Source) -> UpstreamStats:
     return UpstreamStats(
         url=upstream.url,
         connected=upstream.connected,

@@ -73,7 +73,7 @@ from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.repo import DELETED, NEVER, PARKING, Head, Repo, Standing
 from atdex_firehose.state import Rejection
 from atdex_firehose.stats import Counters
-from atdex_firehose.upstream import Upstream
+from atdex_firehose.upstream import Source, Upstream
 from atdex_firehose.verify import check_rev, stated_records, verify_commit, verify_sync
 from atdex_firehose.watermark import Watermark
 from atdex_lexicons.syntax import is_tid
@@ -98,7 +98,7 @@ class Item:
     """A frame on its way. `upstream` is None, and `row` its number, where it was parked."""
 
     source: str
-    upstream: Upstream | None
+    upstream: Source | None
     kind: Kind
     seq: int
     did: str
@@ -160,7 +160,7 @@ class Pipeline:
     def take(self, upstream: Upstream, kind: Kind, seq: int, body: Body, raw: bytes) -> Rest | None:
         """Take one frame; await the result, where there is one, before the next."""
         if not self.first_frame_at:
-            self.first_frame_at = time.time()
+            self.note_first_frame()
         if kind == "#commit" and not self._concerns_us(body):
             upstream.watermark.seen(seq)
             return None
@@ -177,9 +177,16 @@ class Pipeline:
         name = type(error).__name__
         self._counters.reject(name)
         kept = raw[: limits.REJECTED_FRAME_BYTES]
-        event = RejectedEvent(upstream.url, 0, "", None, name, error.reason, kept)
+        return self.announce(RejectedEvent(upstream.url, 0, "", None, name, error.reason, kept))
+
+    def announce(self, event: RejectedEvent) -> Rest | None:
+        """Deliver what was refused and holds no number."""
         self._keep(event)
         return None if self._outbox.offer(event) else self._outbox.put(event)
+
+    def note_first_frame(self) -> None:
+        """A frame was read; the first one is remembered."""
+        self.first_frame_at = self.first_frame_at or time.time()
 
     def _concerns_us(self, body: Body) -> bool:
         if self._everything:
@@ -222,7 +229,7 @@ class Pipeline:
         try:
             frame = self._parse(item, repo)
             if type(frame) is AccountFrame:
-                return self._account(item, frame, repo)
+                return self.account(item, frame, repo)
             if repo.state in PARKING:
                 return self._park(item, repo)
             if not self._verify:
@@ -248,9 +255,9 @@ class Pipeline:
         try:
             frame = self._parse(item, repo)
             if isinstance(frame, AccountFrame):
-                rest = self._account(item, frame, repo)
+                rest = self.account(item, frame, repo)
             elif isinstance(frame, IdentityFrame):
-                rest = await self._identity(item, frame, repo)
+                rest = await self.identity(item, frame, repo)
             elif repo.state in PARKING:
                 rest = self._park(item, repo)
             elif not self._verify:
@@ -395,7 +402,7 @@ class Pipeline:
 
     # Accounts and identities
 
-    def _account(self, item: Item, frame: AccountFrame, repo: Repo) -> Rest | None:
+    def account(self, item: Item, frame: AccountFrame, repo: Repo) -> Rest | None:
         event = AccountEvent(
             item.source, item.seq, item.did, frame.time, frame.active, frame.status
         )
@@ -412,7 +419,7 @@ class Pipeline:
             self.schedule(repo)
         return rest
 
-    async def _identity(self, item: Item, frame: IdentityFrame, repo: Repo) -> Rest | None:
+    async def identity(self, item: Item, frame: IdentityFrame, repo: Repo) -> Rest | None:
         """The document is fetched for repos that matter; of others, only the frame's word is
         known, and asking for every account of the network would be too much."""
         identity: Identity | None

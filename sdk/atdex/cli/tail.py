@@ -91,6 +91,7 @@ class _Tail:
             options.relays,
             options.collections,
             hosts=options.hosts,
+            jetstream=options.jetstream,
             state=options.state,
             plc=options.plc,
             cursor=options.cursor,
