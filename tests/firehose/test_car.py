@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from hashlib import sha256
+
 import cbor2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from atdex_firehose.car import is_cbor_cid, is_cid, read_car
 from atdex_firehose.errors import InvalidCar
@@ -110,3 +114,79 @@ def test_the_header_is_dag_cbor_with_a_real_link() -> None:
     raw = cbor2.dumps({"version": 1, "roots": [cbor2.CBORTag(43, b"\0" + CIDS[0])]})
     with pytest.raises(InvalidCar):
         read_car(varint(len(raw)) + raw)
+
+
+def test_a_header_may_have_fields_that_are_not_known() -> None:
+    raw = header({"version": 1, "roots": [link(CIDS[0])], "made": "by hand"})
+    assert read_car(raw + section(CIDS[0], ONE)) == read_car(car([CIDS[0]], [(CIDS[0], ONE)]))
+
+
+def test_a_root_of_an_unknown_format_is_refused() -> None:
+    for root in (b"\x01\x70" + CIDS[0][2:], b"\x12\x20" + bytes(34)):
+        with pytest.raises(InvalidCar, match="root"):
+            read_car(header({"version": 1, "roots": [link(root)]}))
+
+
+@pytest.mark.parametrize("size", [0, 91, 92, 127, 128, 16_346, 16_347, 16_348, 100_000])
+def test_blocks_of_every_length_of_their_length(size: int) -> None:
+    block = bytes(size)
+    cid = cid_of(block)
+    raw = car([cid], [(cid, block), (CIDS[0], ONE)])
+    assert read_car(raw).blocks == {cid: block, CIDS[0]: ONE}
+    with pytest.raises(InvalidCar):
+        read_car(raw[: -len(section(CIDS[0], ONE)) - 1])
+
+
+def test_a_length_in_more_bytes_than_it_needs_is_read() -> None:
+    raw = header({"version": 1, "roots": [link(CIDS[0])]})
+    length = len(CIDS[0]) + len(ONE)
+    for spelled in (bytes((length | 0x80, 0)), bytes((length | 0x80, 0x80, 0))):
+        assert read_car(raw + spelled + CIDS[0] + ONE).blocks == {CIDS[0]: ONE}
+
+
+def plainly(data: bytes) -> dict[bytes, bytes] | None:
+    """The blocks of a CAR, read in the simplest way; None where it is not one."""
+    at, found = 0, {}
+    while at < len(data):
+        length = shift = 0
+        for shift in range(0, 28, 7):
+            if at >= len(data):
+                return None
+            byte = data[at]
+            at += 1
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+        else:
+            return None
+        cid, block = data[at : at + 36], data[at + 36 : at + length]
+        if length < 36 or at + length > len(data):
+            return None
+        if not is_cid(cid) or sha256(block).digest() != cid[4:]:
+            return None
+        found[cid] = block
+        at += length
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    blocks=st.lists(st.binary(max_size=300), max_size=5),
+    raw_codec=st.booleans(),
+    change=st.none() | st.tuples(st.integers(0, 2_000), st.binary(max_size=3)),
+)
+def test_a_car_is_read_as_the_plain_reader_does(
+    blocks: list[bytes], raw_codec: bool, change: tuple[int, bytes] | None
+) -> None:
+    start = header({"version": 1, "roots": [link(CIDS[0])]})
+    codec = b"\x01\x55" if raw_codec else b"\x01\x71"
+    body = b"".join(section(codec + cid_of(block)[2:], block) for block in blocks)
+    if change is not None:
+        at = change[0] % (len(body) + 1)
+        body = body[:at] + change[1] + body[at + len(change[1]) :]
+    expected = plainly(body)
+    if expected is None:
+        with pytest.raises(InvalidCar):
+            read_car(start + body)
+    else:
+        assert read_car(start + body).blocks == expected
