@@ -14,6 +14,7 @@ import libipld
 
 from atdex_firehose.car import is_cbor_cid
 from atdex_firehose.errors import InvalidCommit
+from atdex_firehose.shown import shown
 from atdex_lexicons import datamodel
 from atdex_lexicons.cid import Cid
 from atdex_lexicons.errors import InvalidData
@@ -50,16 +51,16 @@ def parse_commit_object(block: bytes, did: str, rev: str | None = None) -> Commi
         raise InvalidCommit(did, "the commit is not a map")
     version = value.get("version")
     if type(version) is not int or version != VERSION:
-        raise InvalidCommit(did, f"commit version {str(version)[:20]!r}, not {VERSION}")
+        raise InvalidCommit(did, f"commit version {shown(version, 20)}, not {VERSION}")
     if value.get("did") != did:
-        raise InvalidCommit(did, f"the commit belongs to {str(value.get('did'))[:80]!r}")
+        raise InvalidCommit(did, f"the commit belongs to {shown(value.get('did'))}")
     found = value.get("rev")
     if rev is None:
         if type(found) is not str or not is_tid(found):
-            raise InvalidCommit(did, f"the commit's rev {str(found)[:20]!r} is not a TID")
+            raise InvalidCommit(did, f"the commit's rev {shown(found, 20)} is not a TID")
         rev = found
     elif found != rev:
-        raise InvalidCommit(did, f"the commit has rev {str(found)[:20]!r}, not {rev}")
+        raise InvalidCommit(did, f"the commit has rev {shown(found, 20)}, not {rev}")
     sig = value.get("sig")
     if type(sig) is not bytes or len(sig) != SIGNATURE_BYTES:
         raise InvalidCommit(did, f"the commit has no signature of {SIGNATURE_BYTES} bytes")

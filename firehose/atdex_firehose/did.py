@@ -12,6 +12,7 @@ from atdex_firehose import limits
 from atdex_firehose.crypto import InvalidKey, parse_verification_key
 from atdex_firehose.errors import InvalidIdentity
 from atdex_firehose.events import Identity
+from atdex_firehose.shown import shown
 from atdex_lexicons.syntax import is_did, is_handle
 
 _PLC = "did:plc:"
@@ -68,7 +69,7 @@ def parse_document(did: str, raw: bytes) -> Identity:
     if type(document) is not dict:
         raise InvalidIdentity(did, "the DID document is not an object")
     if document.get("id") != did:
-        raise InvalidIdentity(did, f"the DID document is of {str(document.get('id'))[:80]!r}")
+        raise InvalidIdentity(did, f"the DID document is of {shown(document.get('id'))}")
     claimed, handle = _claim(document)
     return Identity(
         did=did,

@@ -47,9 +47,10 @@ class Directory:
     def __init__(self, plc: str, *, local: bool = False) -> None:
         try:
             url = httpx.URL(plc)
-        except httpx.InvalidURL as error:
+            host = url.host
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise ConfigError("plc", plc, str(error)) from None
-        if url.scheme not in ("http", "https") or not url.host:
+        if url.scheme not in ("http", "https") or not host:
             raise ConfigError("plc", plc, "not a URL with http or https")
         self._plc = plc
         self._local = local
@@ -79,7 +80,8 @@ class Directory:
         time), IdentityGone (404, 410), InvalidIdentity (the DID or its document cannot be used)."""
         url = document_url(did, self._plc, local=self._local)
         web = did.startswith("did:web:")
-        host = site_of(httpx.URL(url).host) if web else self._plc
+        # As it is written: httpx's `host` decodes `xn--…`, and raises where that does not work.
+        host = site_of(httpx.URL(url).raw_host.decode()) if web else self._plc
         rates = self._web_rates if web else self._plc_rates
         if not await rates.turn(host, longest=TURN_SECONDS):
             left = rates.paused(host)
@@ -100,7 +102,7 @@ class Directory:
                 return parse_document(did, await _body(did, response))
         except TimeoutError:
             raise IdentityUnavailable(did, f"no answer within {FETCH_SECONDS:.0f} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise IdentityUnavailable(did, str(error) or type(error).__name__) from None
         except AddressError as error:
             raise InvalidIdentity(did, str(error)) from None

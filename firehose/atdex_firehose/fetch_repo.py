@@ -20,6 +20,7 @@ import orjson
 from atdex_firehose.errors import FetchFailed, NotServed, RateLimited
 from atdex_firehose.hosts import Hosts
 from atdex_firehose.rates import retry_after
+from atdex_firehose.shown import text_of
 from atdex_xrpc.addresses import AddressPolicy, guarded_async_client
 from atdex_xrpc.errors import AddressError
 
@@ -156,7 +157,8 @@ class RepoHosts:
                         await response.aclose()
             except TimeoutError:
                 raise FetchFailed(host, f"not done within {seconds:.0f} s") from None
-            except (httpx.HTTPError, httpx.InvalidURL, AddressError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, AddressError) as error:
+                # UnicodeError: a host `xn--…` that does not decode, where httpx looks at it.
                 raise FetchFailed(host, str(error) or type(error).__name__) from None
 
     async def _open(self, host: str, method: str, params: Mapping[str, str]) -> httpx.Response:
@@ -191,7 +193,7 @@ async def _check_status(host: str, response: httpx.Response) -> None:
     except ValueError:
         said = None
     if type(said) is dict:
-        word = str(said.get("error") or "")[:80]
+        word = text_of(said.get("error") or "", 80)
     if status in _UNKNOWN_METHOD or status == 400:
         raise NotServed(host, word or f"status {status}")
     raise FetchFailed(host, f"status {status} {word}".rstrip())

@@ -24,6 +24,7 @@ from atdex_firehose.errors import (
     UpstreamError,
 )
 from atdex_firehose.events import Action
+from atdex_firehose.shown import shown, text_of
 from atdex_lexicons.syntax import is_datetime, is_did, is_tid
 
 Body = Mapping[str, Any]
@@ -37,7 +38,10 @@ _ACTIONS = frozenset({"create", "update", "delete"})
 _HANDLE_CHARS = 253
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as this is made for every frame and op, and freezing doubles its price.
+
+
+@dataclass(slots=True)
 class Op:
     """One operation as the frame states it: nothing here has been checked against the tree."""
 
@@ -47,7 +51,7 @@ class Op:
     prev: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CommitFrame:
     """`#commit`. `prev_data` is None where the upstream does not send it (before Sync v1.1)."""
 
@@ -130,7 +134,7 @@ def seq_of(body: Body) -> int:
     """The sequence number. Raises InvalidFrame: without it, the stream cannot be followed."""
     seq = body.get("seq")
     if type(seq) is not int or not 1 <= seq <= limits.SEQ_MAX:
-        raise InvalidFrame(f"seq is {str(seq)[:40]!r}, not an integer from 1 to 2^53-1")
+        raise InvalidFrame(f"seq is {shown(seq, 40)}, not an integer from 1 to 2^53-1")
     return seq
 
 
@@ -138,14 +142,14 @@ def did_of(kind: Kind, body: Body) -> str:
     """Whose event it is. Raises InvalidEvent where that is not a DID."""
     did = body.get("repo" if kind == "#commit" else "did")
     if type(did) is not str or len(did) > limits.DID_BYTES or not is_did(did):
-        raise InvalidEvent("", f"{str(did)[:80]!r} is not a DID")
+        raise InvalidEvent("", f"{shown(did)} is not a DID")
     return did
 
 
 def upstream_error(url: str, body: Body) -> UpstreamError:
     """The error that an error frame stands for."""
-    name = str(body.get("error", "error"))[:100]
-    message = str(body.get("message", ""))[:300]
+    name = text_of(body.get("error", "error"), 100)
+    message = text_of(body.get("message", ""), 300)
     if name == "FutureCursor":
         return FutureCursor(url, message or "the cursor is ahead of the stream")
     if name == "ConsumerTooSlow":
@@ -220,12 +224,15 @@ def _op(did: str, op: object) -> Op:
     if type(op) is not dict:
         raise InvalidEvent(did, "an op is not a map")
     action, path = op.get("action"), op.get("path")
+    cid, prev = op.get("cid"), op.get("prev")
+    if action == "create" and prev is None and type(cid) is bytes and type(path) is str:
+        if len(path) <= limits.PATH_CHARS:
+            return Op("create", path, cid, None)  # most of them
     if type(action) is not str or action not in _ACTIONS:
         raise InvalidEvent(did, f"op with action {str(action)[:40]!r}")
-    if type(path) is not str:
-        raise InvalidEvent(did, "op without a path")
-    cid = _optional_link(did, "cid", op.get("cid"))
-    prev = _optional_link(did, "prev", op.get("prev"))
+    if type(path) is not str or len(path) > limits.PATH_CHARS:
+        raise InvalidEvent(did, "op without a path, or with one that is too long")
+    cid, prev = _optional_link(did, "cid", cid), _optional_link(did, "prev", prev)
     if (cid is None) != (action == "delete"):
         raise InvalidEvent(
             did, f"{action} of {path[:200]!r} {'without' if cid is None else 'with'} a cid"

@@ -193,9 +193,9 @@ class HandleResolver:
                     url = url.join(response.headers["location"])
                 if not self._may_follow(url):
                     return "invalid"
-                if not await self._rates.turn(site_of(url.host), longest=HOP_SECONDS):
+                if not await self._rates.turn(site_of(url.raw_host.decode()), longest=HOP_SECONDS):
                     return "unknown"
-        except (AddressError, _NoAddress, httpx.InvalidURL):
+        except (AddressError, _NoAddress, httpx.InvalidURL, UnicodeError):
             return "invalid"  # a host that nobody on the network can ask
         except (httpx.HTTPError, TimeoutError):
             return "unknown"
@@ -204,7 +204,7 @@ class HandleResolver:
     async def _judge(self, response: httpx.Response, did: str) -> Answer:
         status = response.status_code
         if status >= 500 or status in _LATER:
-            self._pause(site_of(response.url.host), response)
+            self._pause(site_of(response.url.raw_host.decode()), response)
             return "unknown"
         if status != 200 or response.headers.get("content-encoding", "identity") != "identity":
             return "invalid"
@@ -229,7 +229,7 @@ class HandleResolver:
                 ) as response,
             ):
                 body = await _body(response, SERVICE_ANSWER_BYTES)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError):
             return "unknown"
         self._pause(service, response)
         if response.status_code not in (200, 400) or body is None:
@@ -300,7 +300,8 @@ def _check_arguments(
 def _check_url(name: str, text: str) -> None:
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        host = url.host
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise ConfigError(name, text, str(error)) from None
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+    if url.scheme not in ("http", "https") or not host or url.query or url.fragment:
         raise ConfigError(name, text, "not the base of a URL with http or https")

@@ -28,6 +28,7 @@ from atdex_firehose import limits
 from atdex_firehose.errors import InvalidEvent, InvalidFrame
 from atdex_firehose.events import Action, RecordOp
 from atdex_firehose.frames import AccountFrame, IdentityFrame, parse_account, parse_identity
+from atdex_firehose.shown import shown
 from atdex_lexicons import datamodel
 from atdex_lexicons.cid import Cid
 from atdex_lexicons.errors import InvalidData, InvalidSyntax
@@ -71,7 +72,7 @@ def read_message(raw: bytes) -> tuple[int, dict[str, Any]]:
         raise InvalidFrame("the message is not an object")
     time_us = message.get("time_us")
     if type(time_us) is not int or not 1 <= time_us <= _TIME_MAX:
-        raise InvalidFrame(f"time_us is {str(time_us)[:40]!r}, not microseconds since the epoch")
+        raise InvalidFrame(f"time_us is {shown(time_us, 40)}, not microseconds since the epoch")
     return time_us, message
 
 
@@ -94,13 +95,13 @@ def parse_message(message: dict[str, Any], seq: int) -> Item | None:
     """What a message says; None where its kind is not known. Raises InvalidEvent."""
     did, kind = message.get("did"), message.get("kind")
     if type(did) is not str or not is_did(did):
-        raise InvalidEvent("", f"{str(did)[:80]!r} is not a DID")
+        raise InvalidEvent("", f"{shown(did)} is not a DID")
     if kind == "commit":
         return _commit(did, _part(did, message, kind), seq, time_of(message["time_us"]))
     if kind == "identity" or kind == "account":
         body = _part(did, message, kind) | {"seq": seq}
         if body.setdefault("did", did) != did:
-            raise InvalidEvent(did, f"the {kind} is that of {str(body['did'])[:80]!r}")
+            raise InvalidEvent(did, f"the {kind} is that of {shown(body['did'])}")
         sent = body.get("time")
         if type(sent) is not str or not is_datetime(sent):
             body["time"] = time_of(message["time_us"])  # it is the relay's, and relied on by nobody
@@ -121,11 +122,11 @@ def _commit(did: str, commit: dict[str, Any], seq: int, time: str) -> LightCommi
     if type(rev) is not str or not is_tid(rev):
         raise InvalidEvent(did, "rev is not a TID")
     if type(action) is not str or action not in _ACTIONS:
-        raise InvalidEvent(did, f"operation {str(action)[:40]!r}")
+        raise InvalidEvent(did, f"operation {shown(action, 40)}")
     if type(collection) is not str or not is_nsid(collection):
-        raise InvalidEvent(did, f"collection {str(collection)[:80]!r} is not an NSID")
+        raise InvalidEvent(did, f"collection {shown(collection)} is not an NSID")
     if type(rkey) is not str or not is_record_key(rkey):
-        raise InvalidEvent(did, f"rkey {str(rkey)[:80]!r} is not a record key")
+        raise InvalidEvent(did, f"rkey {shown(rkey)} is not a record key")
     cid: str | None = None
     raw: bytes | None = None
     if action != "delete":
@@ -142,7 +143,7 @@ def _record(did: str, path: str, commit: dict[str, Any]) -> tuple[str, bytes]:
         cid = Cid.parse(stated if type(stated) is str else "")
         raw = datamodel.encode(datamodel.from_json(commit.get("record")))
     except InvalidSyntax:
-        raise InvalidEvent(did, f"{path}: cid is {str(stated)[:80]!r}") from None
+        raise InvalidEvent(did, f"{path}: cid is {shown(stated)}") from None
     except InvalidData as error:
         raise InvalidEvent(did, f"{path}: the record is outside the data model: {error}") from None
     if len(raw) > limits.RECORD_BYTES:

@@ -27,6 +27,7 @@ from atdex_firehose.frames import Op
 from atdex_firehose.mst_invert import invert_ops
 from atdex_firehose.mst_nodes import cid_of
 from atdex_firehose.mst_walk import build, walk
+from atdex_firehose.shown import shown
 from atdex_lexicons.cid import Cid
 from atdex_lexicons.errors import InvalidSyntax
 
@@ -96,7 +97,7 @@ def _op(op: object) -> Op:
 def _path(path: object) -> bytes:
     if type(path) is str and path.isascii():
         return path.encode()
-    raise InvalidCommit("", f"the path {str(path)[:80]!r} is not collection/rkey")
+    raise InvalidCommit("", f"the path {shown(path)} is not collection/rkey")
 
 
 def _cid(cid: object, owner: object) -> bytes:
@@ -109,4 +110,4 @@ def _cid(cid: object, owner: object) -> bytes:
             raw = None
     if type(raw) is bytes and is_cid(raw):
         return raw
-    raise InvalidCommit("", f"{str(cid)[:80]!r} of {str(owner)[:80]!r} is not a CID of a repo")
+    raise InvalidCommit("", f"{shown(cid)} of {shown(owner)} is not a CID of a repo")

@@ -28,6 +28,7 @@ from atdex_firehose.errors import BackwardSeq, FutureCursor, InvalidFrame, Upstr
 from atdex_firehose.frames import SEQUENCED, Body, Kind, seq_of, split, upstream_error
 from atdex_firehose.limits import SEQ_MAX
 from atdex_firehose.relay import Relay
+from atdex_firehose.shown import text_of
 from atdex_firehose.subscribe import Rest
 from atdex_firehose.watermark import Watermark
 
@@ -172,7 +173,7 @@ class Upstream(Source):
         if kind == "error":
             raise upstream_error(self.url, body)
         if kind == "#info":
-            name, message = str(body.get("name"))[:100], str(body.get("message", ""))[:300]
+            name, message = text_of(body.get("name"), 100), text_of(body.get("message", ""), 300)
             if name == "OutdatedCursor":
                 self.outdated += 1
                 log.warning("%s: events were missed, the cursor is too old: %s", self.url, message)

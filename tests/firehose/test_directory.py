@@ -179,7 +179,31 @@ async def test_a_did_web_whose_name_leads_to_a_private_address_is_refused(
             await directory.fetch("did:web:innocent.example")
 
 
-@pytest.mark.parametrize("url", ["", "plc.directory", "ftp://plc", "http://"])
+@pytest.mark.parametrize("host", ["xn--aaaaaaaaaa.com", "www.xn--aaaaaaaaaa.com"])
+async def test_a_host_that_does_not_decode_is_an_error_of_its_class(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nowhere(*_: object, **__: object) -> list[object]:
+        raise OSError("no network here")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nowhere)
+    async with Directory("https://plc.invalid") as directory:
+        with pytest.raises((InvalidIdentity, IdentityUnavailable)):
+            await directory.fetch(f"did:web:{host}")
+
+
+@pytest.mark.parametrize("target", ["http://xn--aaaaaaaaaa.com/", "http://[", "//", "\x7f"])
+async def test_a_redirect_to_nonsense_is_an_outage(target: str) -> None:
+    async with AsyncExitStack() as stack:
+        asked = await stack.enter_async_context(asking_for_a_pause(302, {"location": target}))
+        directory = await stack.enter_async_context(Directory(asked[0]))
+        with pytest.raises(IdentityUnavailable):
+            await directory.fetch(DID)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "plc.directory", "ftp://plc", "http://", "https://xn--aaaaaaaaaa.com"]
+)
 def test_a_directory_that_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
         Directory(url)

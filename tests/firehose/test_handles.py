@@ -338,6 +338,9 @@ async def test_a_redirect_to_another_host_is_followed(
         "http://user:password@alice.test/",
         "http://[",
         "http://absent.test/",
+        "http://xn--aaaaaaaaaa.com/",
+        f"http://{'a' * 70}.test/",
+        "http://a..test/",
     ],
 )
 async def test_a_redirect_to_where_nobody_should_go_is_invalid(
@@ -347,6 +350,16 @@ async def test_a_redirect_to_where_nobody_should_go_is_invalid(
     web.hosts[HANDLE] = redirecting(to)
     assert await resolver.verify(HANDLE, ALICE) == "invalid"
     assert web.asked.total() == 1
+
+
+async def test_a_host_that_does_not_decode_is_no_exception(
+    resolver: HandleResolver, names: DnsServer, web: Web
+) -> None:
+    handle = "xn--aaaaaaaaaa.test"
+    names.add(handle, "A", "127.0.0.1")
+    assert await resolver.verify(handle, ALICE) == "invalid"
+    names.point(handle, ALICE)
+    assert await resolver.verify(handle, ALICE) == "valid"
 
 
 async def test_redirects_end(resolver: HandleResolver, web: Web) -> None:
@@ -471,6 +484,12 @@ async def test_a_service_that_is_not_there_is_no_answer(web: Web) -> None:
             assert await resolver.verify(HANDLE, ALICE) == "unknown"
 
 
+async def test_a_service_that_redirects_to_nonsense_is_no_answer(web: Web) -> None:
+    web.hosts["127.0.0.1"] = redirecting("http://xn--aaaaaaaaaa.com/")
+    async with HandleResolver(service=web.url, local=True) as resolver:
+        assert await resolver.verify(HANDLE, ALICE) == "unknown"
+
+
 async def test_a_service_is_not_asked_about_what_no_handle_is(web: Web) -> None:
     async with HandleResolver(service=web.url) as resolver:
         assert await resolver.verify("alice.test", ALICE) == "invalid"
@@ -497,6 +516,7 @@ async def test_a_real_pds_is_such_a_service(devnet: Devnet) -> None:
         {"service": "pds.test"},
         {"service": "ftp://pds.test"},
         {"service": "https://pds.test?x=1"},
+        {"service": "https://xn--aaaaaaaaaa.com"},
         {"service": "https://pds.test", "dns_servers": ["192.0.2.1"]},
         {"dns_servers": ["dns.test"]},
         {"origin": "http://{handle}"},

@@ -121,7 +121,7 @@ def test_an_unknown_kind_says_nothing() -> None:
         (changed(record=RICH | {"big": 2**64}), "outside the data model"),
         (changed(record=[1]), "expected an object"),
         (changed(record=None), "expected an object"),
-        (changed(cid=None), "cid is 'None'"),
+        (changed(cid=None), "cid is None"),
         (changed(cid="bafy"), "cid is 'bafy'"),
         (changed(rev="yesterday"), "rev is not a TID"),
         (changed(operation="upsert"), "operation 'upsert'"),
