@@ -3,10 +3,14 @@
     the tree after the commit, as far as the commit has it ── ops undone ──> the tree before it
 
 If the tree before is known to be right (it was walked once, and every commit since was undone to
-it), the tree after is what the ops make of it. Nodes are loaded on the way to an op's path, and
-for a create the nodes between its two neighbours where they have to be joined; the proof that the
-specification asks for holds at least those. Of a tree that becomes less high, the node that is
-the new root is not needed if it is not there.
+it), the tree after is what the ops make of it. All of the form of the nodes on the way is checked
+here, and the layer of the first key and of the ops' keys; the layers of other keys follow from the
+tree before. Without that, only walking the whole tree shows them.
+
+Nodes are loaded on the way to an op's path, and for a create the nodes between its two neighbours
+where they have to be joined; the proof that the specification asks for holds at least those. Of a
+tree that becomes less high, the node that is the new root is not needed if it is not there, and
+of a commit without ops, none is.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ def invert_ops(did: str, root: bytes, ops: Sequence[Op], blocks: Mapping[bytes, 
     checked. Created and updated paths stood in the tree under their op's CID, deleted ones did
     not. Raises InvalidCommit, for any input.
     """
+    if not ops:
+        return root
     tree = _PartialTree(did, root, blocks)
     if len(ops) == 1:
         tree.undo(ops[0])

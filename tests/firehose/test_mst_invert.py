@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import cbor2
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from atdex_firehose.errors import InvalidCommit
@@ -98,6 +98,7 @@ def test_without_one_of_the_nodes_it_is_undone_or_refused(
     ops = ops_between(before, after)
     root, nodes = build_tree(after)
     blocks = proof(root, nodes, [op.path for op in ops])
+    assume(ops)
     gone = data.draw(st.sampled_from(sorted(blocks)))
     expected = build_tree(before)[0]
     rest = {cid: block for cid, block in blocks.items() if cid != gone}
@@ -173,3 +174,8 @@ def test_inverting_leaves_what_it_was_given_as_it_was() -> None:
     for _ in range(2):
         assert invert(root, ops, nodes) == build_tree(before)[0]
     assert (ops, nodes) == (given_ops, given_blocks)
+
+
+def test_a_commit_without_ops_needs_no_node() -> None:
+    root, _ = build_tree({path: cid(1) for path in POOL})
+    assert invert_ops(DID, root, [], {}) == root
