@@ -9,7 +9,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo .venv/tools/bin/uv)
 SOURCES := lexicons xrpc firehose appview sdk tests demo docs
 
-.PHONY: install demo node test check format bench docs lock clean
+.PHONY: install demo node test check format bench corpus docs lock clean
 
 install: .venv/.installed
 
@@ -44,6 +44,10 @@ format: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks
+
+# What the benchmark of the firehose replays: recorded by it too, where it is missing.
+corpus: install
+	$(BIN)/python -m tests.benchmarks.record_corpus
 
 docs: install
 	$(BIN)/python docs/generate.py
