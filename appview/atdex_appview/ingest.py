@@ -2,12 +2,14 @@
 
 Guarantees:
 - Every event is acknowledged exactly when what it came to is durable: applied, set aside with
-  its reason, or of no concern here.
+  its reason, or of no concern here. What failed verification, the firehose itself keeps.
 - The ops of a commit stay one change, whatever is wrong with some of them: the valid ones are
   applied and the others set aside with the same rev, in one batch.
 - Nothing in a record stops the rest. A record that breaks its lexicon, is no DAG-CBOR, nests
   too deep, holds a NUL or is too large is quarantined with every problem found; if an older
   version of it was indexed, that one leaves the index, and its place is kept.
+- Parts of a fetched repo, and of a commit that comes in parts, are one change each; the store
+  takes those of one rev in any number.
 - An inactive account's status counts even when it arrives before the account's first record.
 
 Example: a commit creates A (valid), updates B (now invalid) and deletes C. One `RepoChange`
@@ -25,7 +27,7 @@ from functools import partial
 from typing import Protocol
 
 from atdex_appview.reading import read_record
-from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, RejectedFrame, State
+from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, State
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
 from atdex_appview.store.plan import DELETED
 from atdex_appview.store.schema import datetime_micros
@@ -106,10 +108,9 @@ class Ingest:
             case IdentityEvent():
                 await self._identity(event, done)
             case RejectedEvent():
-                await self._writer.submit(None, done, self._rejected(event))
+                done()  # the firehose has kept it, with its reason
             case SyncEvent():
-                # The repo's records are unchanged as far as this stream has told.
-                done()
+                done()  # what it changes comes as commits
             case _:
                 log.warning("an event of a class that this version does not know: %r", event)
                 done()
@@ -145,14 +146,10 @@ class Ingest:
             changes=tuple(changes),
             handle=event.identity.handle,
             pds=event.identity.pds,
+            live=event.live,
+            verified=event.verified,
         )
-        puts = sum(isinstance(change, Put) for change in changes)
-        counted = {"records": puts, "quarantined": len(quarantined)}
-        notes = Notes(
-            quarantined=tuple(quarantined),
-            cleared=tuple(cleared),
-            counted={name: count for name, count in counted.items() if count},
-        )
+        notes = Notes(quarantined=tuple(quarantined), cleared=tuple(cleared))
         await self._submit(event.did, change, done, notes)
 
     def _read(self, event: CommitEvent, op: RecordOp, uri: str) -> Put | QuarantinedRecord:
@@ -255,19 +252,6 @@ class Ingest:
         await self._writer.submit(change, durable, notes)
 
     # The rest
-
-    def _rejected(self, event: RejectedEvent) -> Notes:
-        frame = RejectedFrame(
-            source=event.source,
-            seq=event.seq,
-            did=event.did,
-            rev=event.rev,
-            error=event.error,
-            reason=event.reason,
-            frame=event.frame,
-            seen_at=self._now(),
-        )
-        return Notes(rejected=(frame,), counted={"rejected": 1})
 
     def _said_at(self, time: str) -> int:
         """In µs since the epoch; a host whose clock is ahead does not bind the future."""

@@ -1,9 +1,9 @@
-"""What the node keeps in SQLite: what is set aside and why, counters, and how far search is.
+"""What the node keeps in SQLite: what is set aside and why, and how far search is.
 
 The file may be shared with the firehose: every table here is named `appview_…`, and their
 version is kept in one of them, because SQLite's `user_version` is one per file.
 
-Guarantees: `save` is one transaction, and repeating one changes nothing but counters. A record
+Guarantees: `save` is one transaction, and repeating one changes nothing. A record
 has at most one quarantined version, that of the highest rev; clearing with an older rev leaves
 it. After the process is killed, everything that `save` has returned for is there; a power cut
 may take back the last saves, never a part of one, and what they held comes again.
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,29 +50,17 @@ QUARANTINED_PER_ACCOUNT = 500
 QUARANTINED_IN_ALL = 100_000
 """Quarantined records, from the last one back: some 100 MB; 3.3 GB at the very worst."""
 
-REJECTED_IN_ALL = 10_000
-"""Frames that failed verification: a sample to look into, no archive."""
-
-FRAME_BYTES = 16_384
-"""Bytes of a rejected frame that are kept."""
-
 WAITING_IN_ALL = 5_000_000
 """Inactive accounts without a record here: some 60 bytes each, and the network has that many."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS appview_meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
     WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS appview_counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
-    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS appview_quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, uri TEXT NOT NULL UNIQUE, did TEXT NOT NULL,
     cid TEXT, rev TEXT NOT NULL, problems TEXT NOT NULL, raw BLOB NOT NULL,
     size INTEGER NOT NULL, seen_at INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS appview_quarantine_did ON appview_quarantine (did, id);
-CREATE TABLE IF NOT EXISTS appview_rejected (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, seq INTEGER NOT NULL,
-    did TEXT NOT NULL, rev TEXT, error TEXT NOT NULL, reason TEXT NOT NULL,
-    frame BLOB NOT NULL, seen_at INTEGER NOT NULL, UNIQUE (source, seq));
 CREATE TABLE IF NOT EXISTS appview_waiting (
     id INTEGER PRIMARY KEY AUTOINCREMENT, did TEXT NOT NULL UNIQUE, status TEXT NOT NULL);
 """
@@ -86,17 +73,9 @@ INSERT INTO appview_quarantine ({_QUARANTINE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?,
     problems = excluded.problems, raw = excluded.raw, size = excluded.size,
     seen_at = excluded.seen_at WHERE excluded.rev >= rev
 """
-_PUT_REJECTED = """
-INSERT OR REPLACE INTO appview_rejected (source, seq, did, rev, error, reason, frame, seen_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
 _PUT_WAITING = """
 INSERT INTO appview_waiting (did, status) VALUES (?, ?)
     ON CONFLICT (did) DO UPDATE SET status = excluded.status
-"""
-_COUNT = """
-INSERT INTO appview_counters VALUES (?, ?)
-    ON CONFLICT (name) DO UPDATE SET value = value + excluded.value
 """
 _SET_SEARCH_CHANGE = "INSERT OR REPLACE INTO appview_meta VALUES ('search_change', ?)"
 
@@ -127,34 +106,18 @@ class QuarantinedRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedFrame:
-    """A frame of the firehose that failed verification. `seen_at` is µs since the epoch."""
-
-    source: str
-    seq: int
-    did: str
-    rev: str | None
-    error: str
-    reason: str
-    frame: bytes
-    seen_at: int
-
-
-@dataclass(frozen=True, slots=True)
 class Notes:
     """What one `save` writes.
 
     `cleared` are (URI, rev): quarantined versions up to that rev go. `cleared_dids` lose all.
     `waiting` maps an account without records here to its status, None for an active one.
-    `counted` is added to the counters. `search_change` is how far the search index is.
+    `search_change` is how far the search index is.
     """
 
     quarantined: tuple[QuarantinedRecord, ...] = ()
     cleared: tuple[tuple[str, str], ...] = ()
     cleared_dids: tuple[str, ...] = ()
-    rejected: tuple[RejectedFrame, ...] = ()
     waiting: Mapping[str, str | None] = field(default_factory=dict)
-    counted: Mapping[str, int] = field(default_factory=dict)
     search_change: int | None = None
 
 
@@ -201,48 +164,19 @@ class State:
                     await self._database.execute("ROLLBACK")
                     raise
 
-    async def put_many(self, records: Sequence[QuarantinedRecord]) -> None:
-        await self.save([Notes(quarantined=tuple(records))])
-
-    async def delete_many(self, uris: Sequence[str]) -> None:
-        """Takes records out of quarantine, whatever their rev."""
-        await self.save([Notes(cleared=tuple((uri, "~") for uri in uris))])
-
     async def get(self, uri: str) -> QuarantinedRecord | None:
         query = f"SELECT {_QUARANTINE_COLUMNS} FROM appview_quarantine WHERE uri = ?"
         rows = await self._rows(query, (uri,))
         return _quarantined(rows[0]) if rows else None
 
-    async def quarantined(
-        self, *, limit: int, before: int | None = None
-    ) -> list[tuple[int, QuarantinedRecord]]:
-        """A page, the last one set aside first, each with the number to continue before."""
-        query = (
-            f"SELECT id, {_QUARANTINE_COLUMNS} FROM appview_quarantine"
-            " WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?"
-        )
-        rows = await self._rows(query, (before, before, limit))
-        return [(row[0], _quarantined(row[1:])) for row in rows]
-
     async def count(self) -> int:
         """How many records are in quarantine."""
         return int((await self._rows("SELECT count(*) FROM appview_quarantine"))[0][0])
-
-    async def rejected(self, *, limit: int) -> list[RejectedFrame]:
-        """The frames that failed verification, the last one first."""
-        query = (
-            "SELECT source, seq, did, rev, error, reason, frame, seen_at"
-            " FROM appview_rejected ORDER BY id DESC LIMIT ?"
-        )
-        return [RejectedFrame(*row) for row in await self._rows(query, (limit,))]
 
     async def waiting_status(self, did: str) -> str | None:
         """The status of an inactive account that has no record here yet; None for others."""
         rows = await self._rows("SELECT status FROM appview_waiting WHERE did = ?", (did,))
         return rows[0][0] if rows else None
-
-    async def counters(self) -> dict[str, int]:
-        return dict(await self._rows("SELECT name, value FROM appview_counters"))
 
     async def search_change(self) -> int | None:
         """The store's change number that the search index has durably applied."""
@@ -289,9 +223,7 @@ class _Folded:
         self.quarantined: dict[str, QuarantinedRecord] = {}
         self.cleared: dict[str, str] = {}
         self.cleared_dids: dict[str, None] = {}
-        self.rejected: list[RejectedFrame] = []
         self.waiting: dict[str, str | None] = {}
-        self.counted: Counter[str] = Counter()
         self.search_change: int | None = None
         for notes in batch:
             self._add(notes)
@@ -310,9 +242,7 @@ class _Folded:
             before = self.quarantined.get(uri)
             if before is not None and before.rev <= rev:
                 del self.quarantined[uri]
-        self.rejected += notes.rejected
         self.waiting.update(notes.waiting)
-        self.counted.update(notes.counted)
         if notes.search_change is not None:
             self.search_change = notes.search_change
 
@@ -327,12 +257,9 @@ class _Folded:
             (_PUT_QUARANTINED, map(_quarantine_row, self.quarantined.values())),
             (_BOUND_ACCOUNT, ((did, did, QUARANTINED_PER_ACCOUNT) for did in dids)),
             (_BOUND.format("quarantine"), [(QUARANTINED_IN_ALL,)] if dids else []),
-            (_PUT_REJECTED, map(_rejected_row, self.rejected)),
-            (_BOUND.format("rejected"), [(REJECTED_IN_ALL,)] if self.rejected else []),
             ("DELETE FROM appview_waiting WHERE did = ?", gone),
             (_PUT_WAITING, waiting),
             (_BOUND.format("waiting"), [(WAITING_IN_ALL,)] if waiting else []),
-            (_COUNT, self.counted.items()),
         ]
         if self.search_change is not None:
             every.append((_SET_SEARCH_CHANGE, [(self.search_change,)]))
@@ -362,16 +289,3 @@ def _quarantined(row: Sequence[Any]) -> QuarantinedRecord:
     uri, did, cid, rev, problems, raw, size, seen_at = row
     kept = tuple(Problem(path, reason) for path, reason in orjson.loads(problems))
     return QuarantinedRecord(uri, did, cid, rev, kept, raw, size, seen_at)
-
-
-def _rejected_row(rejected: RejectedFrame) -> tuple[object, ...]:
-    return (
-        rejected.source,
-        rejected.seq,
-        rejected.did,
-        rejected.rev,
-        rejected.error,
-        rejected.reason[:PROBLEM_CHARS],
-        rejected.frame[:FRAME_BYTES],
-        rejected.seen_at,
-    )

@@ -124,7 +124,7 @@ def _publishers(store: IndexStore, records: Sequence[StoredRecord]) -> dict[str,
 
 def _common(record: StoredRecord, publishers: dict[str, Publisher]) -> View:
     known = publishers.get(record.did)
-    return {
+    view: View = {
         "uri": record.uri,
         "cid": record.cid,
         "rev": record.rev,
@@ -134,6 +134,9 @@ def _common(record: StoredRecord, publishers: dict[str, Publisher]) -> View:
         "indexedAt": datetime_text(record.indexed_at),
         "conformance": record.conformance,
     }
+    if not record.verified:
+        view["verified"] = False
+    return view
 
 
 def _code_word(lens: Lens) -> str:

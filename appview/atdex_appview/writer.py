@@ -93,6 +93,29 @@ class _Item:
     since: float
 
 
+@dataclass(slots=True)
+class WriterCounters:
+    """What was made durable since the start. `stale` changes were passed over by the rev guard;
+    the records in them are counted all the same."""
+
+    changes: int = 0
+    batches: int = 0
+    stale: int = 0
+    stored: int = 0
+    deleted: int = 0
+    quarantined: int = 0
+
+    def take(self, item: _Item) -> None:
+        self.changes += 1
+        invalid = len(item.notes.quarantined)
+        self.quarantined += invalid
+        if isinstance(item.change, RepoChange):
+            puts = sum(isinstance(op, Put) for op in item.change.changes)
+            self.stored += puts
+            # The older version of a record that was set aside is not counted as a deletion.
+            self.deleted += len(item.change.changes) - puts - invalid
+
+
 class Writer:
     """Submit changes while `run` runs. One event loop; the stores work in threads.
 
@@ -133,6 +156,12 @@ class Writer:
         self._ended = asyncio.Event()
         self._running = False
         self._untidy = False
+        self.counters = WriterCounters()
+
+    @property
+    def waiting(self) -> int:
+        """Changes that were submitted and are not durable yet."""
+        return len(self._unacknowledged)
 
     def knows(self, did: str) -> bool:
         """Whether the store has applied anything of this account."""
@@ -256,17 +285,19 @@ class Writer:
         if documents or removed:
             update = partial(self._search.update, documents, removed)
             await self._step("search index", batch, update)
-        stale = sum(applied.stale for _, applied in stored)
         notes = [item.notes for item in batch if item.notes is not NO_NOTES]
         number = stored[-1][1].number
-        notes.append(Notes(counted={"stale": stale} if stale else {}, search_change=number))
+        notes.append(Notes(search_change=number))
         try:
             await self._state.save(notes)
         except AppviewError as failure:
             raise WriteFailed("state", len(batch)) from failure
+        self.counters.batches += len(stored)
+        self.counters.stale += sum(applied.stale for _, applied in stored)
         for item in batch:
             self._unacknowledged.popleft()
             self._unacknowledged_load.take(item)
+            self.counters.take(item)
             item.done()
         self._room.set()
 
@@ -311,7 +342,6 @@ def merged(applied: Sequence[Applied]) -> tuple[list[SearchDocument], list[str]]
 def _measure(change: Change | None, notes: Notes) -> tuple[int, int]:
     """(records, bytes) that a change brings."""
     size = sum(len(record.raw) for record in notes.quarantined)
-    size += sum(len(rejected.frame) for rejected in notes.rejected)
     if not isinstance(change, RepoChange):
         return 1, size
     size += sum(len(op.raw) + len(op.json) for op in change.changes if isinstance(op, Put))

@@ -18,7 +18,7 @@ import httpx
 from atdex_appview.app import build_app
 from atdex_appview.context import Context
 from atdex_appview.search import SearchIndex
-from atdex_appview.state import QuarantinedRecord, State
+from atdex_appview.state import Notes, QuarantinedRecord, State
 from atdex_appview.status import IngestWord, Upstream
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
@@ -178,7 +178,7 @@ class Index:
         self.apply(HandleChange(did, handle, None))
 
     def quarantine(self, record: QuarantinedRecord) -> None:
-        self._runner.run(self.state.put_many([record]))
+        self._runner.run(self.state.save([Notes(quarantined=(record,))]))
 
     def close(self, part: str) -> None:
         """Closes one of the stores while the others go on."""

@@ -14,15 +14,19 @@ class Model:
     order: list[str] = field(default_factory=list)
     """URIs by first_seen, oldest first, with those whose place is kept."""
     held: dict[str, Put] = field(default_factory=dict)
+    fetched: dict[str, str] = field(default_factory=dict)
+    """The rev at which a repo was fetched whole last."""
+    verified: dict[str, bool] = field(default_factory=dict)
+    """Whether a signature stands behind what is held."""
 
     def apply(self, change: Change) -> None:
         match change:
             case RepoChange(did=did, rev=rev, changes=ops):
-                if rev <= self.revs.get(did, ""):
+                if self._is_old(change):
                     return
-                self.revs[did] = rev
+                (self.revs if change.live else self.fetched)[did] = rev
                 for op in ops:
-                    self._op(op)
+                    self._op(op, verified=change.verified)
             case StatusChange(did=did, active=active, status=status):
                 if active:
                     self.inactive.pop(did, None)
@@ -33,8 +37,17 @@ class Model:
                         self.order.remove(gone)
                         self.held.pop(gone, None)
 
-    def _op(self, op: Put | Delete) -> None:
+    def _is_old(self, change: RepoChange) -> bool:
+        last = self.revs.get(change.did, "")
+        if change.live and change.verified:
+            return change.rev <= last
+        return change.rev < max(last, self.fetched.get(change.did, ""))
+
+    def _op(self, op: Put | Delete, *, verified: bool) -> None:
         if isinstance(op, Put):
+            before = self.held.get(op.uri)
+            same = before is not None and before.cid == op.cid
+            self.verified[op.uri] = verified or (same and self.verified[op.uri])
             if op.uri not in self.order:
                 self.order.append(op.uri)
             self.held[op.uri] = op

@@ -120,8 +120,10 @@ def commit(
     *changes: Put | Delete,
     handle: str | None = None,
     pds: str | None = "https://pds.example",
+    live: bool = True,
+    verified: bool = True,
 ) -> RepoChange:
-    return RepoChange(did=did, rev=rev(number), changes=changes, handle=handle, pds=pds)
+    return RepoChange(did, rev(number), changes, handle, pds, live, verified)
 
 
 def document(

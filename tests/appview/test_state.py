@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,11 @@ import pytest
 from atdex_appview import state as state_module
 from atdex_appview.errors import StateUnavailable, StoreFormatUnknown
 from atdex_appview.state import (
-    FRAME_BYTES,
     PROBLEM_CHARS,
     PROBLEMS_KEPT,
     RAW_BYTES,
     Notes,
     QuarantinedRecord,
-    RejectedFrame,
     State,
 )
 from atdex_firehose.state import State as FirehoseState
@@ -48,23 +47,30 @@ def invalid(
     )
 
 
-def rejected(seq: int) -> RejectedFrame:
-    return RejectedFrame("wss://r.example", seq, ALICE, None, "InvalidCommit", "bad", b"f", 1)
+async def put(state: State, *records: QuarantinedRecord) -> None:
+    await state.save([Notes(quarantined=records)])
+
+
+def kept_in(state: State) -> list[str]:
+    """The keys of what is in quarantine, the last one set aside first."""
+    with closing(sqlite3.connect(state.path)) as database:
+        rows = database.execute("SELECT uri FROM appview_quarantine ORDER BY id DESC").fetchall()
+    return [uri.rsplit("/", 1)[1] for (uri,) in rows]
 
 
 async def test_a_quarantined_record_is_kept_with_all_its_problems(state: State) -> None:
     kept = invalid("a")
-    await state.put_many([kept, invalid("b")])
+    await put(state, kept, invalid("b"))
     assert await state.get(kept.uri) == kept
     assert await state.count() == 2
-    await state.delete_many([kept.uri])
+    await state.save([Notes(cleared=((kept.uri, kept.rev),))])
     assert await state.get(kept.uri) is None
     assert await state.count() == 1
 
 
 async def test_a_newer_version_replaces_and_an_older_one_does_not(state: State) -> None:
-    await state.put_many([invalid("a", 2)])
-    await state.put_many([invalid("a", 1, raw=b"older")])
+    await put(state, invalid("a", 2))
+    await put(state, invalid("a", 1, raw=b"older"))
     found = await state.get(invalid("a").uri)
     assert found is not None
     assert (found.rev, found.raw) == (rev(2), b"x")
@@ -76,16 +82,14 @@ async def test_a_newer_version_replaces_and_an_older_one_does_not(state: State) 
 
 async def test_notes_are_written_in_their_order(state: State) -> None:
     kept = invalid("a", 2)
-    await state.save(
-        [Notes(quarantined=(kept,)), Notes(cleared=((kept.uri, rev(3)),), counted={"n": 1})]
-    )
+    await state.save([Notes(quarantined=(kept,)), Notes(cleared=((kept.uri, rev(3)),))])
     assert await state.count() == 0
     await state.save([Notes(cleared=((kept.uri, rev(1)),)), Notes(quarantined=(kept,))])
     assert await state.count() == 1
 
 
 async def test_what_was_set_aside_after_an_account_was_cleared_stays(state: State) -> None:
-    await state.put_many([invalid("old")])
+    await put(state, invalid("old"))
     await state.save(
         [
             Notes(quarantined=(invalid("between"),)),
@@ -93,12 +97,11 @@ async def test_what_was_set_aside_after_an_account_was_cleared_stays(state: Stat
             Notes(quarantined=(invalid("after"),)),
         ]
     )
-    kept = [record.uri for _, record in await state.quarantined(limit=9)]
-    assert kept == [invalid("after").uri]
+    assert kept_in(state) == ["after"]
 
 
 async def test_everything_of_an_account_can_be_cleared(state: State) -> None:
-    await state.put_many([invalid("a"), invalid("b"), invalid("c", did=BOB)])
+    await put(state, invalid("a"), invalid("b"), invalid("c", did=BOB))
     await state.save([Notes(cleared_dids=(ALICE,))])
     assert await state.count() == 1
 
@@ -108,66 +111,42 @@ async def test_what_is_kept_of_a_record_is_bounded(state: State) -> None:
     huge = QuarantinedRecord(
         uri(ALICE, "dataset", "a"), ALICE, None, rev(1), problems, b"x" * 900_000, 900_000, 1
     )
-    await state.save(
-        [
-            Notes(
-                quarantined=(huge,),
-                rejected=(RejectedFrame("s", 1, ALICE, None, "e", "r" * 9_000, b"f" * 900_000, 1),),
-            )
-        ]
-    )
+    await put(state, huge)
     found = await state.get(huge.uri)
     assert found is not None
     assert (len(found.raw), found.size) == (RAW_BYTES, 900_000)
     assert len(found.problems) == PROBLEMS_KEPT
     assert len(found.problems[0].path) == len(found.problems[0].reason) == PROBLEM_CHARS
-    frame = (await state.rejected(limit=1))[0]
-    assert (len(frame.frame), len(frame.reason)) == (FRAME_BYTES, PROBLEM_CHARS)
 
 
 async def test_how_many_are_kept_is_bounded_and_the_oldest_go(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_module, "QUARANTINED_PER_ACCOUNT", 3)
-    monkeypatch.setattr(state_module, "REJECTED_IN_ALL", 4)
     monkeypatch.setattr(state_module, "WAITING_IN_ALL", 2)
-    await state.put_many([invalid("bobs", did=BOB)])
+    await put(state, invalid("bobs", did=BOB))
     for n in range(10):
-        await state.put_many([invalid(f"r{n}")])
-        await state.save([Notes(rejected=(rejected(n),), waiting={f"did:plc:{n}": "suspended"})])
-    found = [record for _, record in await state.quarantined(limit=99)]
-    assert [record.uri.rsplit("/", 1)[1] for record in found] == ["r9", "r8", "r7", "bobs"]
-    assert [frame.seq for frame in await state.rejected(limit=99)] == [9, 8, 7, 6]
+        await put(state, invalid(f"r{n}"))
+        await state.save([Notes(waiting={f"did:plc:{n}": "suspended"})])
+    assert kept_in(state) == ["r9", "r8", "r7", "bobs"]
     assert await state.waiting_status("did:plc:9") == "suspended"
     assert await state.waiting_status("did:plc:0") is None
     monkeypatch.setattr(state_module, "QUARANTINED_IN_ALL", 2)
-    await state.put_many([invalid("one more", did=BOB)])
+    await put(state, invalid("one more", did=BOB))
     assert await state.count() == 2
 
 
-async def test_the_quarantine_is_paged_from_the_last_one_back(state: State) -> None:
-    await state.put_many([invalid(f"r{n}") for n in range(5)])
-    first = await state.quarantined(limit=2)
-    rest = await state.quarantined(limit=9, before=first[-1][0])
-    rkeys = [record.uri.rsplit("/", 1)[1] for _, record in first + rest]
-    assert rkeys == ["r4", "r3", "r2", "r1", "r0"]
-
-
-async def test_repeating_a_save_changes_nothing_but_counters(state: State) -> None:
+async def test_repeating_a_save_changes_nothing(state: State) -> None:
     notes = Notes(
         quarantined=(invalid("a"),),
-        rejected=(rejected(7),),
         waiting={BOB: "deactivated"},
-        counted={"records": 2},
         search_change=9,
     )
     await state.save([notes])
     await state.save([notes])
     assert await state.count() == 1
-    assert len(await state.rejected(limit=9)) == 1
     assert await state.waiting_status(BOB) == "deactivated"
     assert await state.search_change() == 9
-    assert await state.counters() == {"records": 4}
     await state.save([Notes(waiting={BOB: None})])
     assert await state.waiting_status(BOB) is None
 
@@ -175,16 +154,16 @@ async def test_repeating_a_save_changes_nothing_but_counters(state: State) -> No
 async def test_a_save_that_fails_writes_nothing(state: State) -> None:
     with pytest.raises(StateUnavailable):
         await state.save(
-            [Notes(counted={"n": 1}, search_change=[])]  # type: ignore[arg-type]  # what must fail
+            [Notes(quarantined=(invalid("a"),), search_change=[])]  # type: ignore[arg-type]  # what must fail
         )
-    assert await state.counters() == {}
-    await state.save([Notes(counted={"n": 1})])
-    assert await state.counters() == {"n": 1}
+    assert await state.count() == 0
+    await put(state, invalid("a"))
+    assert await state.count() == 1
 
 
 async def test_saves_at_once_take_turns(state: State) -> None:
-    await asyncio.gather(*(state.save([Notes(counted={"n": 1})]) for _ in range(50)))
-    assert await state.counters() == {"n": 50}
+    await asyncio.gather(*(put(state, invalid(f"r{n}")) for n in range(50)))
+    assert await state.count() == 50
 
 
 async def test_everything_is_there_after_reopening(state: State) -> None:
@@ -202,11 +181,11 @@ async def test_an_empty_state_has_no_search_change(state: State) -> None:
 
 async def test_the_file_is_shared_with_the_firehose(state: State) -> None:
     firehose = await FirehoseState.open(state.path)
-    await asyncio.gather(*(state.save([Notes(counted={"n": 1})]) for _ in range(20)))
+    await asyncio.gather(*(put(state, invalid(f"r{n}")) for n in range(20)))
     await firehose.close()
     await state.close()
     again = await State.open(state.path)
-    assert await again.counters() == {"n": 20}
+    assert await again.count() == 20
     await again.close()
 
 
@@ -215,7 +194,7 @@ async def test_a_closed_state_is_unavailable(state: State) -> None:
     with pytest.raises(StateUnavailable):
         await state.count()
     with pytest.raises(StateUnavailable):
-        await state.save([Notes(counted={"n": 1})])
+        await put(state, invalid("a"))
 
 
 async def test_a_file_of_another_format_or_none_at_all_is_refused(tmp_path: Path) -> None:

@@ -357,10 +357,15 @@ def test_a_deletion_in_the_middle_of_a_batch_takes_what_came_before_it(
     assert store.counts()["dataset"] == 1
 
 
-def test_a_handle_belongs_to_the_active_account_that_claimed_it_first(store: DuckDBStore) -> None:
+def test_a_handle_belongs_to_the_active_account_that_it_was_verified_for_last(
+    store: DuckDBStore,
+) -> None:
     store.apply([commit(ALICE, 1, put(ALICE, "a", dataset()), handle="Name.example")], now=1)
     store.apply([commit(BOB, 1, put(BOB, "b", dataset()), handle="name.example")], now=2)
-    assert store.did_of_handle("NAME.example") == ALICE
+    assert store.did_of_handle("NAME.example") == BOB
+    store.apply([StatusChange(BOB, active=False, status="suspended")], now=2)
+    assert store.did_of_handle("name.example") == ALICE
+    store.apply([StatusChange(BOB, active=True, status=None)], now=2)
     store.apply([HandleChange(ALICE, "other.example", None)], now=3)
     assert store.did_of_handle("name.example") == BOB
     assert store.did_of_handle("other.example") == ALICE

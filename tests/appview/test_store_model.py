@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ steps = st.lists(
 )
 events = st.one_of(
     st.tuples(st.just("commit"), st.sampled_from(DIDS), st.integers(-2, 1), steps),
+    st.tuples(st.just("parts"), st.sampled_from(DIDS), st.booleans(), steps),
     st.tuples(
         st.just("status"),
         st.sampled_from(DIDS),
@@ -51,24 +53,33 @@ batches = st.lists(st.lists(events, min_size=1, max_size=6), min_size=1, max_siz
 
 
 class Sequence:
-    """Turns drawn events into changes; revs mostly grow, and sometimes go back (a replay)."""
+    """Turns drawn events into changes; revs mostly grow, and sometimes go back (a replay).
+
+    What comes in parts of one rev is a fetched repo, or an unsigned commit, with one word on each
+    record: two parts of one rev never contradict each other.
+    """
 
     def __init__(self) -> None:
         self.rev = dict.fromkeys(DIDS, 10)
         self.put_before: set[str] = set()
 
-    def change(self, event: tuple[object, ...]) -> Change:
+    def changes(self, event: tuple[object, ...]) -> list[Change]:
         if event[0] == "status":
             _, did, word = event
             assert isinstance(did, str) and isinstance(word, str)
-            return StatusChange(did, word == "active", None if word == "active" else word)
-        _, did, ahead, drawn = event
-        assert isinstance(did, str) and isinstance(ahead, int) and isinstance(drawn, list)
-        number = self.rev[did] + ahead
-        self.rev[did] = max(self.rev[did], number)
-        if ahead == 0:
-            self.rev[did] = number = self.rev[did] + 1
-        return commit(did, number, *(self._op(did, step) for step in drawn))
+            return [StatusChange(did, word == "active", None if word == "active" else word)]
+        what, did, how, drawn = event
+        assert isinstance(did, str) and isinstance(how, int) and isinstance(drawn, list)
+        if what == "commit":
+            number = self.rev[did] + how
+            self.rev[did] = max(self.rev[did], number)
+            if how == 0:
+                self.rev[did] = number = self.rev[did] + 1
+            return [commit(did, number, *(self._op(did, step) for step in drawn))]
+        self.rev[did] = number = self.rev[did] + 1
+        signed = bool(how)
+        ops = list({op.uri: op for op in (self._op(did, step) for step in drawn)}.values())
+        return [commit(did, number, op, live=not signed, verified=signed) for op in ops]
 
     def _op(self, did: str, step: Step) -> Put | Delete:
         what, at, word, tags = step
@@ -121,6 +132,7 @@ def rank(found: Put, word: str) -> int:
     return 3 if found.model.name == word else 2 if word in found.model.tags else 0
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(drawn=batches, limit=st.integers(1, 3), reopen=st.booleans())
 def test_any_sequence_of_changes_leaves_what_the_model_says(
@@ -131,7 +143,7 @@ def test_any_sequence_of_changes_leaves_what_the_model_says(
         directory = Path(name)
         for now, batch in enumerate(drawn):
             with opened(directory) as (store, search):
-                changes = [sequence.change(event) for event in batch]
+                changes = [change for event in batch for change in sequence.changes(event)]
                 applied = store.apply(changes, now=now)
                 assert not {d.uri for d in applied.upserted} & set(applied.removed)
                 search.update(applied.upserted, applied.removed)
@@ -155,7 +167,10 @@ def check(model: Model, store: DuckDBStore, search: SearchIndex, limit: int) -> 
         assert listed(store, limit, publisher=did) == expected
     assert store.counts()["dataset"] == len(visible)
     assert store.counts()["publishers"] == len({found.did for found in visible})
-    assert store.records([found.uri for found in visible]).keys() == {f.uri for f in visible}
+    records = store.records([found.uri for found in visible])
+    assert {uri: record.verified for uri, record in records.items()} == {
+        found.uri: model.verified[found.uri] for found in visible
+    }
     assert search.count() == len(visible)
     for word in WORDS:
         ranked = [found for found in visible if rank(found, word)]

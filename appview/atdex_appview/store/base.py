@@ -23,7 +23,11 @@ Position = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """An account that the node knows. `handle` is None where none is claimed."""
+    """An account that the node knows.
+
+    `handle` is the verified one, `handle.invalid` where the claimed one failed, and None where
+    none is claimed or checked yet.
+    """
 
     did: str
     handle: str | None
@@ -38,7 +42,7 @@ class StoredRecord:
     """A record as it is served: the signed bytes, their JSON form, and the node's own facts.
 
     `json` is the record in JSON form (`$link`, `$bytes`), ready to be spliced into an answer.
-    Times are µs since the epoch.
+    Times are µs since the epoch. `verified` is False where no signature stands behind it.
     """
 
     uri: str
@@ -52,6 +56,7 @@ class StoredRecord:
     first_seen: int
     indexed_at: int
     json: bytes
+    verified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +117,24 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class RepoChange:
-    """All that one commit changes; applied whole, and only if `rev` is newer than the repo's."""
+    """Changes to the records of one repo at one rev, applied whole or passed over as old.
+
+    - A `live` and `verified` commit is all that changed at `rev`: applied where `rev` is newer
+      than the last commit's.
+    - `live` and not `verified`: a part of a commit. Not `live`: a part of a repo that was fetched
+      whole at `rev`. The other parts have the same `rev`, so each is applied where it is older
+      neither than the last commit nor than the repo as it was fetched last.
+    - What was fetched does not count as a commit: those up to `rev` may still come, because a
+      repo of which some parts are missing is fetched again.
+    """
 
     did: str
     rev: str
     changes: tuple[Put | Delete, ...]
     handle: str | None
     pds: str | None
+    live: bool = True
+    verified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +262,9 @@ class IndexStore(Protocol):
     def publishers(self, dids: Sequence[str]) -> dict[str, Publisher]: ...
 
     def did_of_handle(self, handle: str) -> str | None:
-        """The active account that has claimed the handle for longest.
+        """The active account that the handle was verified for last.
 
-        A later claim of a handle that another account still claims changes nothing.
+        Two are possible only while a handle moves: the one before is yet to be checked again.
         """
         ...
 

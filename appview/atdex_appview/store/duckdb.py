@@ -4,7 +4,8 @@ Guarantees:
 - `apply` returns after its transaction is on disk; a kill at any moment loses nothing that
   was applied and leaves no part of a batch.
 - A commit is applied once: its rev is stored in the transaction of its records, and one that
-  is not newer changes nothing. So a replayed create does not bring back a deleted record.
+  is not newer changes nothing. So a replayed create does not bring back a deleted record. What
+  comes in parts of one rev may be applied again, which changes nothing either; see `RepoChange`.
 - Readers see a batch whole or not at all, except that counts, handles and publishers (from
   memory) follow the records by an instant.
 
@@ -190,7 +191,8 @@ class DuckDBStore(Reads):
             ).fetchall():
                 held.setdefault(did, list(NOTHING_HELD))[at] = count
         rows = sql.execute(
-            "SELECT did, handle, handle_since, pds, active, status, status_at, rev FROM repos"
+            "SELECT did, handle, handle_since, pds, active, status, status_at, rev, fetched"
+            " FROM repos"
             " QUALIFY row_number() OVER (PARTITION BY did ORDER BY change DESC) = 1"
         ).fetchall()
         self._repos = Repos(

@@ -33,7 +33,8 @@ class Final:
     `put` is None for a deletion. `fresh`: by the commits' word the store does not hold it yet.
     `reset`: it was truly deleted on the way, so an older place in the listings is void.
     `entered`: a version was put on the way, and not truly deleted since. `keep_place`: see
-    `Delete`. The plan holds them in the order of their places.
+    `Delete`. `verified`: a signature stands behind this version. The plan holds them in the order
+    of their places.
     """
 
     did: str
@@ -43,6 +44,7 @@ class Final:
     reset: bool
     entered: bool
     keep_place: bool
+    verified: bool
 
 
 class Plan:
@@ -83,10 +85,15 @@ class Plan:
 
     def _repo_change(self, change: RepoChange) -> None:
         repo = self._repo(change.did)
-        if repo.rev is not None and change.rev <= repo.rev:
+        if is_stale(change, repo):
             self.stale += 1
             return
-        self.repos[change.did] = self._identified(repo, change.handle, change.pds, change.rev)
+        rev, fetched = repo.rev, repo.fetched
+        if change.live:
+            rev = change.rev
+        else:
+            fetched = change.rev
+        self.repos[change.did] = self._identified(repo, change.handle, change.pds, rev, fetched)
         for op in change.changes:
             if isinstance(op, Put):
                 self._put(change, op)
@@ -106,6 +113,7 @@ class Plan:
             reset=before is not None and before.reset,
             entered=True,
             keep_place=False,
+            verified=change.verified or _same_and_verified(before, put),
         )
 
     def _delete(self, change: RepoChange, delete: Delete) -> None:
@@ -118,12 +126,15 @@ class Plan:
             reset=not delete.keep_place or (before is not None and before.reset),
             entered=delete.keep_place and before is not None and before.entered,
             keep_place=delete.keep_place,
+            verified=change.verified,
         )
 
     def _handle_change(self, change: HandleChange) -> None:
         if change.did in self.repos or change.did in self._known:
             repo = self._repo(change.did)
-            self.repos[change.did] = self._identified(repo, change.handle, change.pds, repo.rev)
+            self.repos[change.did] = self._identified(
+                repo, change.handle, change.pds, repo.rev, repo.fetched
+            )
 
     def _status_change(self, change: StatusChange) -> None:
         repo = self._repo(change.did)
@@ -143,7 +154,14 @@ class Plan:
             }
             self.repos[change.did] = replace(self.repos[change.did], held=NOTHING_HELD)
 
-    def _identified(self, repo: Repo, handle: str | None, pds: str | None, rev: str | None) -> Repo:
+    def _identified(
+        self,
+        repo: Repo,
+        handle: str | None,
+        pds: str | None,
+        rev: str | None,
+        fetched: str | None,
+    ) -> Repo:
         # Once for every commit: `replace` would take most of the plan's time.
         return Repo(
             did=repo.did,
@@ -154,5 +172,24 @@ class Plan:
             status=repo.status,
             status_at=repo.status_at,
             rev=rev,
+            fetched=fetched,
             held=repo.held,
         )
+
+
+def is_stale(change: RepoChange, repo: Repo) -> bool:
+    """Whether the repo is past this change already; see `RepoChange`."""
+    last = repo.rev or ""
+    if change.live and change.verified:
+        return change.rev <= last
+    return change.rev < max(last, repo.fetched or "")
+
+
+def _same_and_verified(before: Final | None, put: Put) -> bool:
+    """Whether the version before was this one, and a signature stood behind it."""
+    return (
+        before is not None
+        and before.put is not None
+        and before.put.cid == put.cid
+        and before.verified
+    )

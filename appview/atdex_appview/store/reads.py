@@ -42,7 +42,9 @@ from atdex_appview.store.writes import (
 )
 from atdex_lexicons.model import Kind
 
-RECORD_COLUMNS = "uri, cid, rev, did, collection, rkey, conformance, first_seen, indexed_at, json"
+RECORD_COLUMNS = (
+    "uri, cid, rev, did, collection, rkey, conformance, first_seen, indexed_at, json, verified"
+)
 
 MAX_ATTACHED = 100
 """Labels of one dataset, verifications of one lens, that a read returns: an answer holds up to
@@ -252,7 +254,7 @@ class Reads:
 
 
 def _record(kind: Kind, row: Sequence[Any]) -> StoredRecord:
-    uri, cid, rev, did, collection, rkey, conformance, first_seen, indexed_at, json = row
+    uri, cid, rev, did, collection, rkey, conformance, first_seen, indexed_at, json, verified = row
     return StoredRecord(
         uri=uri,
         cid=cid,
@@ -265,6 +267,7 @@ def _record(kind: Kind, row: Sequence[Any]) -> StoredRecord:
         first_seen=first_seen,
         indexed_at=indexed_at,
         json=json,
+        verified=verified,
     )
 
 

@@ -14,6 +14,9 @@ from typing import Literal
 from atdex_appview.store.base import Publisher
 from atdex_lexicons.model import KINDS, Kind
 
+INVALID_HANDLE = "handle.invalid"
+"""What is shown of an account whose handle failed verification. It names nobody."""
+
 Held = tuple[int, ...]
 """How many records of each kind, in the order of KINDS."""
 
@@ -22,10 +25,11 @@ NOTHING_HELD: Held = (0,) * len(KINDS)
 
 @dataclass(frozen=True, slots=True)
 class Repo:
-    """The state of one account. `rev` is None before its first commit.
+    """The state of one account. `rev` is that of its last commit, None before the first.
 
-    `handle_since` is the change number at which the handle was first claimed, `status_at` when
-    the status was said (µs since the epoch).
+    `fetched` is the rev at which it was fetched whole last. `handle_since` is the change number
+    at which the handle was found to be this one, `status_at` when the status was said (µs since
+    the epoch).
     """
 
     did: str
@@ -36,6 +40,7 @@ class Repo:
     status: str | None = None
     status_at: int = 0
     rev: str | None = None
+    fetched: str | None = None
     held: Held = NOTHING_HELD
 
     def holding(self, held: Held) -> Repo:
@@ -48,6 +53,7 @@ class Repo:
             self.status,
             self.status_at,
             self.rev,
+            self.fetched,
             held,
         )
 
@@ -89,10 +95,10 @@ class Repos:
         return Publisher(repo.did, repo.handle, repo.pds, repo.active, repo.status, repo.rev)
 
     def did_of_handle(self, handle: str) -> str | None:
-        """The active account that claimed the handle first; handles ignore case."""
-        claims = (self._by_did[did] for did in self._by_handle.get(handle.lower(), ()))
-        first = min(((repo.handle_since, repo.did) for repo in claims if repo.active), default=None)
-        return first[1] if first else None
+        """The active account that the handle was verified for last; handles ignore case."""
+        holders = (self._by_did[did] for did in self._by_handle.get(handle.lower(), ()))
+        last = max(((repo.handle_since, repo.did) for repo in holders if repo.active), default=None)
+        return last[1] if last else None
 
     def counts(self) -> Mapping[Kind | Literal["publishers"], int]:
         """Visible records of each kind, and active accounts that have any."""
@@ -109,7 +115,7 @@ class Repos:
                 self._visible[at] += sign * held
 
     def _move_handle(self, did: str, before: str | None, after: str | None) -> None:
-        old, new = before and before.lower(), after and after.lower()
+        old, new = _name(before), _name(after)
         if old == new:
             return
         if old:
@@ -120,3 +126,9 @@ class Repos:
                 del self._by_handle[old]
         if new:
             self._by_handle[new] = (*self._by_handle.get(new, ()), did)
+
+
+def _name(handle: str | None) -> str | None:
+    """The handle as somebody may be asked for by it."""
+    name = handle.lower() if handle else None
+    return None if name == INVALID_HANDLE else name

@@ -33,7 +33,7 @@ from atdex_lexicons.model import (
     Verification,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the file. A store of another format is refused, never guessed at."""
 
 MAX_COUNT = 2**63 - 1
@@ -121,6 +121,7 @@ COMMON: tuple[tuple[str, str, pa.DataType], ...] = (
     ("cid", "VARCHAR NOT NULL", pa.string()),
     ("rev", "VARCHAR NOT NULL", pa.string()),
     ("conformance", "VARCHAR NOT NULL", pa.string()),
+    ("verified", "BOOLEAN NOT NULL DEFAULT true", pa.bool_()),
     ("first_seen", "BIGINT NOT NULL", pa.int64()),
     ("indexed_at", "BIGINT NOT NULL", pa.int64()),
     ("visible", "BOOLEAN NOT NULL", pa.bool_()),
@@ -185,6 +186,7 @@ REPO_COLUMNS: tuple[tuple[str, str, pa.DataType], ...] = (
     ("status", "VARCHAR", pa.string()),
     ("status_at", "BIGINT NOT NULL", pa.int64()),
     ("rev", "VARCHAR", pa.string()),
+    ("fetched", "VARCHAR", pa.string()),
 )
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import duckdb
@@ -46,6 +47,7 @@ class _Existing(NamedTuple):
     first_seen: int
     cid: str
     conformance: str
+    verified: bool
 
 
 class Outcome(NamedTuple):
@@ -168,7 +170,8 @@ class Transaction:
         for kind, uris in wanted.items():
             for part, keys in _parts(uris):
                 query = (
-                    f"SELECT uri, first_seen, cid, conformance FROM {kind} WHERE uri IN ({keys})"
+                    f"SELECT uri, first_seen, cid, conformance, verified FROM {kind}"
+                    f" WHERE uri IN ({keys})"
                 )
                 for uri, *rest in self._sql.execute(query, part).fetchall():
                     found[uri] = _Existing(kind, *rest)
@@ -186,7 +189,8 @@ class Transaction:
                 purged = final.did in self._plan.purged
                 repo = None if purged else self._known.get(final.did)
                 counts = held[final.did] = list(repo.held if repo else Repo(final.did).held)
-            if final.put is None:
+            put = final.put
+            if put is None:
                 self._leave(uri, final, row)
                 if row is not None:
                     going[row.kind].append(uri)
@@ -196,9 +200,11 @@ class Transaction:
             else:
                 if row is not None:
                     going[row.kind].append(uri)
+                    if row.verified and row.cid == put.cid and not final.reset:
+                        final = replace(final, verified=True)
                 else:
-                    counts[KINDS.index(final.put.kind)] += 1
-                coming[final.put.kind].append((final.put, final, self._place(uri, final, row)))
+                    counts[KINDS.index(put.kind)] += 1
+                coming[put.kind].append((put, final, self._place(uri, final, row)))
         for kind, uris in going.items():
             for part, keys in _parts(uris):
                 self._sql.execute(f"DELETE FROM {kind} WHERE uri IN ({keys})", part)
@@ -218,7 +224,12 @@ class Transaction:
     def _same(self, row: _Existing, final: Final) -> bool:
         put = final.put
         assert put is not None
-        return not final.reset and (row.cid, row.conformance) == (put.cid, put.conformance)
+        # What was verified once stays so: the CID is the same. The mark of what was not goes.
+        return (
+            not final.reset
+            and (row.cid, row.conformance) == (put.cid, put.conformance)
+            and (row.verified or not final.verified)
+        )
 
     def _place(self, uri: str, final: Final, row: _Existing | None) -> int:
         """The record's `first_seen`: the one it has or had, else a new one, never given twice."""
@@ -245,6 +256,7 @@ class Transaction:
             "cid": [put.cid for put in puts],
             "rev": [final.rev for _, final, _ in rows],
             "conformance": [put.conformance for put in puts],
+            "verified": [final.verified for _, final, _ in rows],
             "first_seen": [seen for _, _, seen in rows],
             "indexed_at": [self._now] * len(rows),
             "visible": visible,
