@@ -29,6 +29,7 @@ from tests.support.replay import HOLD, RELEASE
 SUBSCRIBE = "/xrpc/com.atproto.sync.subscribeRepos?cursor=0"
 POLL_SECONDS = 0.001
 QUIET_SECONDS = 0.5
+ROUNDS = 20
 FRAMES_PER_SAMPLE = 100_000  # of the memory
 
 Result = dict[str, Any]
@@ -191,6 +192,16 @@ async def with_ours(job: Job) -> Result:
         return result
 
 
+async def with_ours_again(job: Job) -> Result:
+    """One consumer after the other in one process: what one leaves behind adds up."""
+    after: list[float] = []
+    verified = 0
+    for _ in range(ROUNDS):
+        verified += (await with_ours(job))["verified"]
+        after.append(resident())
+    return {"verified": verified, "memory": after}
+
+
 async def prepared(consumer: Consumer) -> None:
     """Until it is connected, and nothing is left to fetch."""
     quiet = 0.0
@@ -232,6 +243,7 @@ CONSUMERS: dict[str, Callable[[Job], Coroutine[Any, Any, Result]]] = {
     "websockets, drain": lambda job: with_websockets(job, Reader(job, decodes=False)),
     "websockets, decode": lambda job: with_websockets(job, Reader(job, decodes=True)),
     "ours": with_ours,
+    "ours, again and again": with_ours_again,
 }
 
 

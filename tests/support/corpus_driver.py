@@ -47,6 +47,9 @@ FATES: tuple[tuple[str, ...], ...] = (
 """What happens to an account between its commits; an end after all of them. Publishers meet them
 in this order, the other accounts every third one."""
 ORDINARY_PER_FATE = 3
+AFTER = {"sleep": ("wake",), "take down": ("put back",), "rotate quietly": ("create",)}
+"""What must follow at once: nobody writes while inactive, and a repo whose last commit has the
+signature of a key that is gone can be verified by nobody."""
 
 EMPTY_SHARE = 0.06  # of accounts: two commits or fewer
 FILLED = 30  # records in each of the first commits, so that trees have some depth
@@ -220,7 +223,7 @@ def _budgets(
 
 
 def _steps(dice: random.Random, budget: int, fate: tuple[str, ...]) -> list[str]:
-    """Commits, with the fate at random places among them; nobody writes while inactive."""
+    """Commits, with the fate at random places among them."""
     fillings = min(FILLINGS, budget // 4)
     steps = ["fill"] * fillings
     steps += dice.choices(list(ACTIONS), weights=list(ACTIONS.values()), k=budget - fillings)
@@ -231,8 +234,7 @@ def _steps(dice: random.Random, budget: int, fate: tuple[str, ...]) -> list[str]
         elif event in ("wake", "put back"):
             continue  # comes with what it undoes
         else:
-            back = {"sleep": ["wake"], "take down": ["put back"]}.get(event, [])
-            steps[place:place] = [event, *back]
+            steps[place:place] = [event, *AFTER.get(event, ())]
     return steps
 
 

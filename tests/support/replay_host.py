@@ -10,7 +10,7 @@ import copy
 import random
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,7 +188,9 @@ class ReplayHost:
 
         return self._list(params, named)
 
-    def _list(self, params: Mapping[str, str], describe: Any) -> Answer:
+    def _list(
+        self, params: Mapping[str, str], describe: Callable[[str], dict[str, Any] | None]
+    ) -> Answer:
         """A page of what `describe` makes of the hosted accounts, None left out."""
         try:
             start, limit = int(params.get("cursor", 0)), int(params.get("limit", PAGE))
