@@ -225,13 +225,12 @@ def _op(did: str, op: object) -> Op:
         raise InvalidEvent(did, "an op is not a map")
     action, path = op.get("action"), op.get("path")
     cid, prev = op.get("cid"), op.get("prev")
-    if action == "create" and prev is None and type(cid) is bytes and type(path) is str:
-        if len(path) <= limits.PATH_CHARS:
-            return Op("create", path, cid, None)  # most of them
-    if type(action) is not str or action not in _ACTIONS:
-        raise InvalidEvent(did, f"op with action {str(action)[:40]!r}")
     if type(path) is not str or len(path) > limits.PATH_CHARS:
         raise InvalidEvent(did, "op without a path, or with one that is too long")
+    if action == "create" and prev is None and type(cid) is bytes:
+        return Op("create", path, cid, None)  # most of them
+    if type(action) is not str or action not in _ACTIONS:
+        raise InvalidEvent(did, f"op with action {str(action)[:40]!r}")
     cid, prev = _optional_link(did, "cid", cid), _optional_link(did, "prev", prev)
     if (cid is None) != (action == "delete"):
         raise InvalidEvent(

@@ -17,6 +17,9 @@ RECORD_BYTES = 1_000_000
 OPS = 200
 """Operations in one commit (specification)."""
 
+PATH_CHARS = 830
+"""Path of an op: an NSID of 317 characters, a slash, a record key of 512 (specification)."""
+
 SEQ_MAX = 2**53 - 1
 """Sequence numbers stay exact in a double (specification)."""
 

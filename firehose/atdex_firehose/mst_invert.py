@@ -67,7 +67,7 @@ keys around the last node; whether that has the key."""
 
 
 class _PartialTree:
-    """The nodes that were loaded so far, changed in place."""
+    """The nodes that were loaded so far, changed in place; `top` writes what has changed, once."""
 
     __slots__ = ("blocks", "did", "root")
 
@@ -99,7 +99,7 @@ class _PartialTree:
                     return below
                 below = self._load(below, top.layer - 1, FIRST, LAST)
             top = below
-        return top.cid
+        return top.seal()
 
     def _cid(self, op: Op, cid: bytes | None) -> bytes:
         if cid is None or not is_tree_cid(cid):
@@ -166,7 +166,7 @@ class _PartialTree:
         node = nodes[-1]
         node.open()
         node.tails[places[-1]] = tail_of(prev)
-        _seal(nodes, places)
+        _touch(nodes)
 
     def _remove(self, key: bytes, cid: bytes) -> None:
         nodes, places, low, high, _ = self._find(key, cid)
@@ -193,7 +193,7 @@ class _PartialTree:
             node = nodes[-1]
             node.open()
             node.kids[places[len(nodes) - 1]] = None
-        _seal(nodes, places)
+        _touch(nodes)
 
     def _join(
         self,
@@ -223,8 +223,7 @@ class _PartialTree:
             a.kids += b.kids[1:]
             if inner is None or outer is None:
                 a.kids[at] = outer if inner is None else inner
-                for node in reversed(joined):
-                    node.seal()
+                _touch(joined)
                 return joined[0]
             layer -= 1
             right = outer
@@ -260,7 +259,7 @@ class _PartialTree:
             node.tails.insert(i, tail_of(cid))
             if i + 1 < len(keys):
                 node.heads[i + 1] = head_of(key, keys[i + 1])
-        _seal(nodes, places)
+        _touch(nodes)
 
     def _present(self, key: bytes) -> InvalidCommit:
         return InvalidCommit(self.did, f"{key.decode()} was deleted and is in the tree")
@@ -297,23 +296,16 @@ class _PartialTree:
         return left, right
 
 
-def _seal(nodes: list[Node], places: list[int]) -> None:
-    """Write the last of the nodes on a way, which is open, and then those above it."""
-    node = nodes.pop()
-    old, new = node.cid, node.seal()
-    for i in range(len(nodes) - 1, -1, -1):
-        node = nodes[i]
-        above = node.cid
-        new = node.relink(places[i], old, new)
-        old = above
+def _touch(nodes: list[Node]) -> None:
+    """The last of the nodes on a way has changed, and so have all above it."""
+    for node in nodes:
+        node.touch()
 
 
 def _new(
     layer: int, keys: list[bytes], kids: list[Tree], heads: list[bytes], tails: list[bytes]
 ) -> Node:
-    node = Node.of(layer, keys, kids, heads, tails)
-    node.seal()
-    return node
+    return Node.of(layer, keys, kids, heads, tails)
 
 
 def _alone(layer: int, key: bytes, cid: bytes, left: Tree, right: Tree) -> Node:

@@ -115,14 +115,16 @@ class Node:
     """A node in memory.
 
     `kids[i]` is the tree before the key i and `kids[i + 1]` the one behind it: None, a CID, or
-    the loaded Node. `cid` is the node's own, as of the last `seal`. Either `raw` is its block, or
-    that is empty and the entries are in `heads` and `tails`, free to change.
+    the loaded Node. Either `raw` is its block, but for the links of subtrees that changed, or that
+    is empty and the entries are in `heads` and `tails`, free to change. `cid` is the node's own,
+    or empty from `touch` to `seal`; then `was` is what it was.
     """
 
-    __slots__ = ("cid", "entries", "heads", "keys", "kids", "layer", "raw", "tails")
+    __slots__ = ("cid", "entries", "heads", "keys", "kids", "layer", "raw", "tails", "was")
 
     heads: list[bytes]
     tails: list[bytes]
+    was: bytes
 
     def __init__(
         self,
@@ -149,7 +151,7 @@ class Node:
         heads: list[bytes],
         tails: list[bytes],
     ) -> Node:
-        """A node that is in no block yet, to be sealed."""
+        """A node that is in no block yet."""
         node = cls(layer, keys, kids, b"", b"", ())
         node.heads = heads
         node.tails = tails
@@ -170,11 +172,31 @@ class Node:
             self.tails = [tail for _, tail in rows]
             self.raw = b""
 
+    def touch(self) -> None:
+        """Something in the node or below it has changed."""
+        if self.cid:
+            self.was = self.cid
+            self.cid = b""
+
     def seal(self) -> bytes:
-        """Write an open node, whose subtrees are sealed, and give its CID."""
+        """The CID of the node as it is, with its subtrees: what was touched is written, once."""
+        if self.cid:
+            return self.cid
+        raw = self.raw
+        if raw:
+            for i, kid in enumerate(self.kids):
+                if type(kid) is Node and not kid.cid:
+                    raw = _relinked(raw, i, kid.was, kid.seal())
+            self.raw = raw
+        else:
+            raw = self._written()
+        self.cid = cid = CID_HEAD + sha256(raw).digest()
+        return cid
+
+    def _written(self) -> bytes:
         n = len(self.keys)
         links = [
-            _NULL if kid is None else _LINK + kid if type(kid) is bytes else _LINK + kid.cid  # type: ignore[union-attr]
+            _NULL if kid is None else _LINK + (kid if type(kid) is bytes else kid.seal())  # type: ignore[union-attr]
             for kid in self.kids
         ]
         parts = [b""] * (3 * n + 3)
@@ -183,24 +205,19 @@ class Node:
         parts[2:-2:3] = links[1:]
         parts[3:-2:3] = self.tails
         parts[-2:] = b"\x61l", links[0]
-        self.cid = cid = CID_HEAD + sha256(b"".join(parts)).digest()
-        return cid
-
-    def relink(self, i: int, old: bytes, new: bytes) -> bytes:
-        """Write the node after its subtree i, with the CID `old`, got the CID `new`; give its own.
-
-        Of two subtrees with one CID, which no valid tree has, it may be the other one.
-        """
-        raw = self.raw
-        if not raw:
-            return self.seal()
-        self.raw = raw = raw.replace(_TREE + old, _TREE + new, 1) if i else raw[:-_CID_BYTES] + new
-        self.cid = cid = CID_HEAD + sha256(raw).digest()
-        return cid
+        return b"".join(parts)
 
 
 Tree: TypeAlias = Node | bytes | None
 """A subtree: loaded, its CID, or none."""
+
+
+def _relinked(raw: bytes, i: int, old: bytes, new: bytes) -> bytes:
+    """A block after the subtree i of its node, with the CID `old`, got the CID `new`.
+
+    Of two subtrees with one CID, which no valid tree has, it may be the other one.
+    """
+    return raw.replace(_TREE + old, _TREE + new, 1) if i else raw[:-_CID_BYTES] + new
 
 
 def head_of(previous: bytes, key: bytes) -> bytes:

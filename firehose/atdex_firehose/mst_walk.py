@@ -106,5 +106,6 @@ def _close(nodes: list[Node]) -> Tree:
     for node in nodes:
         node.kids.append(tree)
         tree = node.seal() if node.keys or tree is not None else None
+        node.cid = b""
         node.keys, node.kids, node.heads, node.tails = [], [], [], []
     return tree
