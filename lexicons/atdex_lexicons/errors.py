@@ -6,6 +6,8 @@
     ├── InvalidDocument  (ValueError)   a lexicon document breaks the Lexicon specification
     ├── UnknownLexicon   (LookupError)  the catalog has no such document or definition
     ├── NotRepresentable (ValueError)   a family has no way to write what a model says
+    ├── InvalidOps       (ValueError)   the operations of a declarative lens mean nothing
+    ├── NotApplicable    (ValueError)   a declarative lens has no answer for this sample
     └── Invalid          (ValueError)   a value does not fit its lexicon
         ├── InvalidRecord
         ├── InvalidParams
@@ -15,7 +17,8 @@
 
 Every class but `UnknownLexicon`, `NotRepresentable` and `InvalidOutput` says that the data, and
 so whoever sent it, is at fault. `NotRepresentable` is the fault of the caller who asked for the
-record, who can change the model or choose another family. `UnknownLexicon` is the fault of the
+record, who can change the model or choose another family. `NotApplicable` is about one sample: the
+lens is sound, and other samples may pass. `UnknownLexicon` is the fault of the
 asking side (a wrong NSID, or a document that was not loaded), `InvalidOutput` of the service
 that answers.
 """
@@ -137,6 +140,30 @@ class NotRepresentable(LexiconsError, ValueError):
 
     def __str__(self) -> str:
         return f"cannot be written as a record: {self.path}: {self.reason}"
+
+
+class InvalidOps(LexiconsError, ValueError):
+    """The operations of a declarative lens are none. `problems` has every reason, by operation."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return f"not a declarative lens: {listed(self.problems)}"
+
+
+class NotApplicable(LexiconsError, ValueError):
+    """A declarative lens has no answer for a sample. `op` is the operation's index, from 0."""
+
+    def __init__(self, op: int, field: str, reason: str) -> None:
+        super().__init__(op, field, reason)
+        self.op = op
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"operation {self.op}, field {shown(self.field)}: {self.reason}"
 
 
 class Invalid(LexiconsError, ValueError):
