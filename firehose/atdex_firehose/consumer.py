@@ -34,7 +34,7 @@ from typing import Any, Self
 
 from atdex_firehose.directory import Directory
 from atdex_firehose.discovery import Discovery
-from atdex_firehose.errors import ConfigError
+from atdex_firehose.errors import ConfigError, IdentityUnavailable, Rejected
 from atdex_firehose.events import Event, Identity
 from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.handles import HandleResolver
@@ -55,6 +55,10 @@ from atdex_firehose.upstream import Source, Timing, Upstream
 
 FLUSH_SECONDS = 5.0
 """How often the state is saved where the caller does not: at most so much is replayed."""
+LOOK_SECONDS = 0.1
+"""Between two identities looked at without an event of theirs: the directory is for everybody."""
+ROUND_SECONDS = 3_600.0
+"""Between two rounds through all of them; what is fresh is passed over."""
 START = 0
 """The cursor where none is saved: the oldest event that the upstream still has."""
 
@@ -140,6 +144,8 @@ class Consumer:
             if self._backfill:
                 self._start(self._discovery.run())
             self._start(log_progress(self._progress))
+            if self._handles is not None:
+                self._start(self._look_after_identities())
             self._exit = stack.pop_all()
         return self
 
@@ -350,6 +356,17 @@ class Consumer:
         self._resyncs.refill()
         if self._backfill:
             self._discovery.missed(url)
+
+    async def _look_after_identities(self) -> None:
+        """Look at the identities of tracked repos again, slowly: handles change without a word,
+        and one that was verified just before a crash may not have been told."""
+        while True:
+            for did in list(self._ledger.tracked):
+                if self._identities.cached(did) is None:
+                    with contextlib.suppress(Rejected, IdentityUnavailable):
+                        await self._identities.resolve(did)
+                    await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(ROUND_SECONDS)
 
     def _identity_changed(self, identity: Identity) -> None:
         """A handle was verified, or a document renewed: whoever has the repo is told."""

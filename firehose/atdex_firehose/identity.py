@@ -168,6 +168,16 @@ class Identities:
                 return identity
         return await self.resolve(did)
 
+    def stored(self, did: str) -> StoredIdentity | None:
+        """What is in memory, as it is to be saved."""
+        return self._memory.get(did)
+
+    def save(self, did: str) -> None:
+        """Let the next `take_changes` have what is in memory."""
+        stored = self._memory.get(did)
+        if stored is not None:
+            self._changed[did] = stored
+
     def take_changes(self) -> dict[str, StoredIdentity]:
         """What was learned since the last call; the caller saves it."""
         changed, self._changed = self._changed, {}
@@ -315,9 +325,13 @@ class Identities:
         if stored is None or identity is None or identity.claimed != claimed:
             return
         checked = replace(identity, handle=claimed if valid else INVALID_HANDLE)
-        self._keep(did, StoredIdentity(checked, stored.fetched_at, self._clock()))
+        kept = StoredIdentity(checked, stored.fetched_at, self._clock())
         if checked.handle != identity.handle and self._on_change is not None:
+            # Whoever is told saves it once it is dealt with: a crash before has it checked again.
+            self._remember(did, kept)
             self._on_change(checked)
+        else:
+            self._keep(did, kept)
 
     def _hold(self, did: str, stored: StoredIdentity) -> None:
         """Note who holds a verified handle. Two cannot: the one checked earlier is looked at."""

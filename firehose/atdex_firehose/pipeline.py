@@ -198,12 +198,15 @@ class Pipeline:
         """Deliver what was learned of an identity without a frame."""
         repo = await self._ledger.load(identity.did)
         if not repo.tracked:
+            self._identities.save(identity.did)
             return
         done = asyncio.Event()
 
         async def turn() -> None:
             event = IdentityEvent(SELF, 0, identity.did, "", identity)
-            rest = self.hand_over(event, repo, None, holds=[])
+            stored = self._identities.stored(identity.did)
+            current = stored is not None and stored.identity == identity
+            rest = self.hand_over(event, repo, stored if current else None, holds=[])
             if rest is not None:
                 await rest
             done.set()

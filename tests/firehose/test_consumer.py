@@ -18,6 +18,7 @@ from atdex_firehose import (
     SyncEvent,
 )
 from atdex_firehose import pipeline as pipeline_module
+from atdex_firehose.handles import HandleResolver
 from tests.firehose.network import NOTE, names, network, take, until
 from tests.support.mst import encode
 from tests.support.relay import FakeRelay
@@ -414,3 +415,28 @@ async def test_a_repo_that_is_not_did_plc_or_web_is_rejected() -> None:
             "InvalidIdentity",
             "IdentityGone",
         ]
+
+
+async def test_a_verified_handle_is_told_until_it_is_acknowledged(tmp_path: Path) -> None:
+    async with network() as net:
+        alice, mallory = net.account("alice"), net.account("mallory")
+        net.pds.handles["alice.test"] = alice.did  # both claim it
+        net.write(alice, "one")
+        net.write(mallory, "two")
+        for _ in range(2):
+            async with (
+                HandleResolver(service=net.pds.url, local=True) as handles,
+                net.consumer(tmp_path / "s", handles=handles) as consumer,
+            ):
+                told: dict[str, str | None] = {}
+                async with asyncio.timeout(15):
+                    async for event in consumer:
+                        if isinstance(event, IdentityEvent):
+                            assert event.identity is not None
+                            told[event.did] = event.identity.handle
+                            if len(told) == 2:
+                                break
+                        else:
+                            consumer.ack(event)
+                assert told == {alice.did: "alice.test", mallory.did: "handle.invalid"}
+            # Neither was acknowledged: both are told again, though nothing else happens.

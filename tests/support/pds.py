@@ -22,8 +22,8 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class FakePds:
-    """Serves getRepo, getLatestCommit, listRepos and describeRepo; with `by_collection`, also
-    listReposByCollection, as relays do.
+    """Serves getRepo, getLatestCommit, listRepos, describeRepo, and resolveHandle for `handles`;
+    with `by_collection`, also listReposByCollection, as relays do.
 
     `answers[did]` come first for getRepo, one a request. `changed[did]` rewrites the CAR. While
     `gates[did]` is a cleared event, getRepo of that DID waits. `requests` counts by (method, did).
@@ -35,6 +35,7 @@ class FakePds:
         self.changed: dict[str, Callable[[bytes], bytes]] = {}
         self.gates: dict[str, threading.Event] = {}
         self.requests: Counter[tuple[str, str]] = Counter()
+        self.handles: dict[str, str] = {}
         self.page = 500
         self._by_collection = by_collection
         pds = self
@@ -78,6 +79,13 @@ class FakePds:
     def answer(self, method: str, params: dict[str, str]) -> Answer:
         did = params.get("did") or params.get("repo") or ""
         self.requests[method, did] += 1
+        if method == "com.atproto.identity.resolveHandle":
+            found = self.handles.get(params["handle"])
+            if found is None:
+                return _json(
+                    400, {"error": "HandleNotFound", "message": "Unable to resolve handle"}
+                )
+            return _json(200, {"did": found})
         if method == "com.atproto.sync.listRepos":
             return self._list(params, sorted(self.repos))
         if method == "com.atproto.sync.listReposByCollection" and self._by_collection:
