@@ -14,7 +14,7 @@ from atdex_firehose.events import (
     RejectedEvent,
     SyncEvent,
 )
-from atdex_firehose.resync import ResyncPolicy
+from atdex_firehose.resync_turns import ResyncPolicy
 from atdex_firehose.stats import Backfill, Stats, UpstreamStats
 
 __all__ = [

@@ -48,7 +48,8 @@ from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.pipeline import OUTDATED, Pipeline
 from atdex_firehose.progress import Rate, log_progress
 from atdex_firehose.relay import parse_jetstream, parse_relay
-from atdex_firehose.resync import ResyncPolicy, Resyncs
+from atdex_firehose.resync import Resyncs
+from atdex_firehose.resync_turns import ResyncPolicy
 from atdex_firehose.state import State
 from atdex_firehose.stats import Backfill, Counters, Stats, UpstreamStats
 from atdex_firehose.upstream import Source, Timing, Upstream

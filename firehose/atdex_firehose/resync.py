@@ -14,18 +14,13 @@ For one repo, in order:
 
 Where 2 or 3 fail, the repo is what it was before, and its turn comes again: after seconds at
 first, up to an hour later. A kill at any point leaves it waiting, with its commits parked.
-
-A repo that loses synchronization again and again waits longer each time, so that nobody can have
-us fetch without end.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
@@ -58,6 +53,7 @@ from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.pipeline import DOUBTS, REFUSED, Item, Job, Pipeline
 from atdex_firehose.repo import NEVER, Head, Repo
 from atdex_firehose.repo_car import RepoCar, open_repo
+from atdex_firehose.resync_turns import ResyncPolicy, Turns
 from atdex_firehose.state import Rejection, State
 from atdex_firehose.verify import check_rev, check_signature
 
@@ -66,31 +62,7 @@ log = logging.getLogger(__name__)
 PART_OPS = 500
 PART_BYTES = 4_000_000
 """Of one event of a fetched repo: what a consumer applies in one go."""
-QUEUED_REPOS = 50_000
-"""Repos whose turn is known in memory; those further back are read from the state later."""
-REFILL_REPOS = 10_000
-REFILL_SECONDS = 1.0
-"""How many are read from the state at a time, and how often at most."""
 INACTIVE = "the account is not active"
-
-
-@dataclass(frozen=True, slots=True)
-class ResyncPolicy:
-    """How eagerly repos are fetched. Times in seconds.
-
-    `workers` repos at a time. A failed fetch is tried again after `first`, doubled each time, up
-    to `cap`. A repo may lose synchronization `free_strikes` times before it waits for it:
-    `strike_wait`, doubled each time, up to `cap`; `strike_decay` later, half of that is forgotten.
-    `host_first`: how long a host is left alone that answers 429 and does not say.
-    """
-
-    workers: int = 8
-    first: float = 2.0
-    cap: float = 3_600.0
-    free_strikes: int = 3
-    strike_wait: float = 60.0
-    strike_decay: float = 600.0
-    host_first: float = 60.0
 
 
 @dataclass(slots=True)
@@ -148,17 +120,10 @@ class Resyncs:
         self._flush = flush
         self._policy = policy
         self._clock = clock
-        self._heap: list[tuple[float, str]] = []
-        self._due: dict[str, float] = {}
-        self._running: set[str] = set()
-        self._more = True  # the state may know of repos that the heap does not
-        self._refilled = -REFILL_SECONDS
-        self._wake = asyncio.Event()
+        self._turns = Turns(state, policy, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._unserved: dict[str, float] = {}
         self.counters = ResyncCounters()
-
-    # Whose turn it is
 
     def schedule(self, repo: Repo) -> None:
         """The repo has to be fetched: at once, unless it has lost synchronization too often."""
@@ -166,40 +131,17 @@ class Resyncs:
         if repo.retry_at >= NEVER and repo.standing.active:
             repo.retry_at = now
         if repo.state == "desynchronized" or repo.reason == REFUSED:
-            self._strike(repo, now)
+            self._turns.strike(repo)
         self._ledger.touch(repo)
-        self._queue(repo.did, max(repo.retry_at, now))
+        self._turns.put(repo.did, max(repo.retry_at, now))
 
     def refill(self) -> None:
         """The state knows of new repos."""
-        self._more = True
-        self._wake.set()
+        self._turns.refill()
 
     def due_within(self, seconds: float) -> bool:
         """Whether a repo is being fetched, or will be within so many seconds."""
-        if self._running or self._more:
-            return True
-        return bool(self._heap) and self._heap[0][0] <= self._clock() + seconds
-
-    def _strike(self, repo: Repo, now: float) -> None:
-        policy = self._policy
-        age = max(0.0, now - repo.struck_at)
-        repo.strikes = repo.strikes * 0.5 ** (age / policy.strike_decay) + 1.0
-        repo.struck_at = now
-        over = repo.strikes - policy.free_strikes
-        if over > 0:
-            wait = min(policy.cap, policy.strike_wait * 2.0 ** min(over - 1.0, 16.0))
-            repo.retry_at = max(repo.retry_at, now + wait)
-
-    def _queue(self, did: str, when: float) -> None:
-        if did in self._running or self._due.get(did, NEVER) <= when:
-            return
-        if len(self._due) >= QUEUED_REPOS and did not in self._due:
-            self._more = True
-            return
-        self._due[did] = when
-        heapq.heappush(self._heap, (when, did))
-        self._wake.set()
+        return self._turns.due_within(seconds)
 
     async def run(self) -> None:
         """Fetch until cancelled."""
@@ -207,8 +149,7 @@ class Resyncs:
         try:
             while True:
                 await places.acquire()
-                did = await self._next()
-                self._running.add(did)
+                did = await self._turns.next()
                 task = asyncio.create_task(self._resync(did))
                 self._tasks.add(task)
                 task.add_done_callback(lambda done: self._done(done, places))
@@ -222,35 +163,6 @@ class Resyncs:
         places.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._pipeline.fail(error)
-
-    async def _next(self) -> str:
-        while True:
-            self._wake.clear()
-            now = self._clock()
-            while self._heap and self._heap[0][0] <= now:
-                when, did = heapq.heappop(self._heap)
-                if self._due.get(did) == when:
-                    del self._due[did]
-                    return did
-            if self._more and time.monotonic() - self._refilled >= REFILL_SECONDS:
-                self._refilled = time.monotonic()
-                await self._refill()
-                continue
-            wait = self._heap[0][0] - now if self._heap else 60.0
-            if self._more:
-                wait = min(wait, REFILL_SECONDS)
-            try:
-                async with asyncio.timeout(max(0.01, min(wait, 60.0))):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-
-    async def _refill(self) -> None:
-        rows = await self._state.due(REFILL_REPOS)
-        self._more = len(rows) == REFILL_REPOS
-        for when, did in rows:
-            if when < NEVER:
-                self._queue(did, when)
 
     # One repo
 
@@ -276,9 +188,9 @@ class Resyncs:
                 await self._in_lane(did, lambda: self._settle(repo, fetched))
         finally:
             self.counters.running -= 1
-            self._running.discard(did)
+            self._turns.running.discard(did)
             if repo.state in ("incomplete", "desynchronized") and repo.retry_at < NEVER:
-                self._queue(did, repo.retry_at)
+                self._turns.put(did, repo.retry_at)
 
     async def _checked(self, repo: Repo) -> bool:
         """Whether the repo turns out to have nothing that was not taken, by its host's word."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from atdex_firehose import Consumer, Event
 from atdex_firehose.backoff import Backoff
-from atdex_firehose.resync import ResyncPolicy
+from atdex_firehose.resync_turns import ResyncPolicy
 from atdex_firehose.upstream import Timing
 from tests.support.pds import FakePds
 from tests.support.relay import FakePlc, FakeRelay

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from atdex_firehose import Consumer
 from atdex_firehose.backoff import Backoff
-from atdex_firehose.resync import ResyncPolicy
+from atdex_firehose.resync_turns import ResyncPolicy
 from atdex_firehose.upstream import Timing
 from tests.support.corpus import FULL, Corpus, Parameters
 from tests.support.corpus_model import Model, differences
@@ -181,7 +181,7 @@ async def conform_killed(
                 return differences(model, corpus, collections), kills
 
 
-async def _run(corpus: Corpus, seeds: int, deadline: float) -> int:
+async def _run(corpus: Corpus, seeds: range, deadline: float) -> int:
     """Every case of the promise. Returns how many were not kept."""
     datasets = dataset_collections()
     cases: list[tuple[str, Faults, Sequence[str]]] = [
@@ -189,7 +189,7 @@ async def _run(corpus: Corpus, seeds: int, deadline: float) -> int:
         ("from the start, every collection", Faults(), ["*"]),
         ("cut every 500 frames", Faults(cut_every=500), datasets),
     ]
-    for seed in range(seeds):
+    for seed in seeds:
         cases.append(
             (f"one frame in 50 lost, twice or damaged, seed {seed}", Faults(seed, 50), ["*"])
         )
@@ -217,11 +217,13 @@ def main() -> int:
     arguments.add_argument("--accounts", type=int, default=FULL.accounts)
     arguments.add_argument("--share", type=int, default=FULL.share)
     arguments.add_argument("--seeds", type=int, default=20)
+    arguments.add_argument("--first-seed", type=int, default=0)
     arguments.add_argument("--deadline", type=float, default=600.0, help="seconds for one case")
     given = arguments.parse_args()
     logging.disable(logging.WARNING)  # thousands of rejections that are wanted here
     corpus = recorded(Parameters(given.commits, given.accounts, given.share))
-    return asyncio.run(_run(corpus, given.seeds, given.deadline))
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    return asyncio.run(_run(corpus, seeds, given.deadline))
 
 
 if __name__ == "__main__":
