@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from atdex_firehose.events import Event, RecordOp
 from atdex_firehose.identity_rows import StoredIdentity
 from atdex_firehose.repo import DELETED, Head, Repo, RepoState, Standing
-from atdex_firehose.state import Changes, Parked, Rejection, State
+from atdex_firehose.state import REJECTIONS, Changes, Parked, Rejection, State
 from atdex_firehose.watermark import Watermark
 
 UNACKED_EVENTS = 65_536
@@ -32,6 +32,9 @@ MEMORY_REPOS = 131_072
 """Repos kept in memory; about 100 MB. Others are read from the state again."""
 PARKED_BYTES = 32 * 1024 * 1024
 """Bytes of parked commits that wait to be saved; then whoever parks waits for that."""
+
+REJECTED_BYTES = 16 * 1024 * 1024
+"""Bytes of rejected frames that wait to be saved: whoever floods us has seen a sample kept."""
 
 After = Head | Standing | StoredIdentity | None
 
@@ -64,7 +67,8 @@ class _Unsaved:
     parked: list[Parked] = field(default_factory=list)
     unparked: list[int] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: deque[Rejection] = field(default_factory=deque)
+    rejected_bytes: int = 0
 
 
 class Ledger:
@@ -313,8 +317,12 @@ class Ledger:
         self.touch(repo)
 
     def reject(self, rejection: Rejection) -> None:
-        """Keep what was rejected, and why."""
-        self._unsaved.rejections.append(rejection)
+        """Keep what was rejected, and why; of a flood, the last ones."""
+        unsaved = self._unsaved
+        unsaved.rejections.append(rejection)
+        unsaved.rejected_bytes += len(rejection.frame)
+        while unsaved.rejected_bytes > REJECTED_BYTES or len(unsaved.rejections) > REJECTIONS:
+            unsaved.rejected_bytes -= len(unsaved.rejections.popleft().frame)
 
     # Saving
 
@@ -361,7 +369,9 @@ class Ledger:
         now.parked = [each for each in unsaved.parked if each.did not in now.dropped] + now.parked
         now.dropped |= unsaved.dropped
         now.unparked = unsaved.unparked + now.unparked
-        now.rejections = unsaved.rejections + now.rejections
+        for rejection in reversed(unsaved.rejections):
+            now.rejections.appendleft(rejection)
+            now.rejected_bytes += len(rejection.frame)
         self._parked_bytes = sum(len(each.raw) for each in now.parked)
 
     def _evict(self) -> None:

@@ -15,14 +15,15 @@ from atdex_firehose.errors import IdentityUnavailable, InvalidFrame, Rejected
 from atdex_firehose.events import CommitEvent, Identity, RejectedEvent
 from atdex_firehose.frames import AccountFrame, IdentityFrame, Kind
 from atdex_firehose.identity import Identities
+from atdex_firehose.items import Item as FrameItem
+from atdex_firehose.items import Job
 from atdex_firehose.jetstream import Item, LightCommit
 from atdex_firehose.jetstream_upstream import JetstreamUpstream
 from atdex_firehose.lanes import Rest
 from atdex_firehose.ledger import Ledger
 from atdex_firehose.mst import EMPTY_ROOT
 from atdex_firehose.patterns import CollectionPatterns
-from atdex_firehose.pipeline import Item as FrameItem
-from atdex_firehose.pipeline import Job, Pipeline
+from atdex_firehose.pipeline import Pipeline
 from atdex_firehose.repo import Head, Repo
 from atdex_firehose.stats import Counters
 
@@ -67,7 +68,7 @@ class Light:
         did = error.did if isinstance(error, Rejected) else ""
         kept = raw[: limits.REJECTED_FRAME_BYTES]
         event = RejectedEvent(upstream.url, 0, did, None, name, error.reason, kept)
-        return self._pipeline.announce(event)
+        return self._pipeline.out.announce(event)
 
     async def _turn(self, upstream: JetstreamUpstream, item: Item) -> None:
         repo = await self._ledger.load(item.did)
@@ -99,7 +100,7 @@ class Light:
             upstream.url, commit.seq, commit.did, commit.rev, commit.time, commit.ops, identity,
             verified=False,
         )  # fmt: skip
-        return self._pipeline.hand_over(
+        return self._pipeline.out.deliver(
             event,
             repo,
             Head(commit.rev, EMPTY_ROOT),

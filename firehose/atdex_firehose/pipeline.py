@@ -21,9 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from atdex_firehose import limits
 from atdex_firehose.errors import (
@@ -47,7 +45,6 @@ from atdex_firehose.events import (
     Event,
     Identity,
     IdentityEvent,
-    RecordOp,
     RejectedEvent,
     SyncEvent,
 )
@@ -64,19 +61,18 @@ from atdex_firehose.frames import (
     parse_identity,
     parse_sync,
 )
+from atdex_firehose.handover import HandOver
 from atdex_firehose.identity import Identities
+from atdex_firehose.items import Item, Job
 from atdex_firehose.lanes import Lanes, Rest
 from atdex_firehose.ledger import After, Ledger
 from atdex_firehose.mst import EMPTY_ROOT
 from atdex_firehose.outbox import Outbox
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.repo import DELETED, NEVER, PARKING, Head, Repo, Standing
-from atdex_firehose.state import Rejection
 from atdex_firehose.stats import Counters
-from atdex_firehose.upstream import Source, Upstream
+from atdex_firehose.upstream import Upstream
 from atdex_firehose.verify import check_rev, stated_records, verify_commit, verify_sync
-from atdex_firehose.watermark import Watermark
-from atdex_lexicons.syntax import is_tid
 
 log = logging.getLogger(__name__)
 
@@ -91,30 +87,6 @@ DOUBTS = frozenset({REFUSED, OUTDATED})
 """Reasons for which a repo is incomplete that a commit which continues its chain dispels."""
 
 Frame = CommitFrame | SyncFrame | IdentityFrame | AccountFrame
-
-
-@dataclass(slots=True)
-class Item:
-    """A frame on its way. `upstream` is None, and `row` its number, where it was parked."""
-
-    source: str
-    upstream: Source | None
-    kind: Kind
-    seq: int
-    did: str
-    body: Body
-    raw: bytes
-    row: int | None = None
-
-    def holds(self) -> list[tuple[Watermark, int]]:
-        return [] if self.upstream is None else [(self.upstream.watermark, self.seq)]
-
-
-@dataclass(slots=True)
-class Job:
-    """Work on a repo that takes its turn in the repo's lane."""
-
-    run: Callable[[], Coroutine[Any, Any, None]]
 
 
 Schedule = Callable[[Repo], None]
@@ -147,7 +119,7 @@ class Pipeline:
         self._identities = identities
         self._ledger = ledger
         self._tracked = ledger.tracked
-        self._outbox = outbox
+        self.out = HandOver(ledger, outbox, counters, clock)
         self._counters = counters
         self._clock = clock
         self._hosts = hosts
@@ -177,12 +149,7 @@ class Pipeline:
         name = type(error).__name__
         self._counters.reject(name)
         kept = raw[: limits.REJECTED_FRAME_BYTES]
-        return self.announce(RejectedEvent(upstream.url, 0, "", None, name, error.reason, kept))
-
-    def announce(self, event: RejectedEvent) -> Rest | None:
-        """Deliver what was refused and holds no number."""
-        self._keep(event)
-        return None if self._outbox.offer(event) else self._outbox.put(event)
+        return self.out.announce(RejectedEvent(upstream.url, 0, "", None, name, error.reason, kept))
 
     def note_first_frame(self) -> None:
         """A frame was read; the first one is remembered."""
@@ -206,7 +173,7 @@ class Pipeline:
             event = IdentityEvent(SELF, 0, identity.did, "", identity)
             stored = self._identities.stored(identity.did)
             current = stored is not None and stored.identity == identity
-            rest = self.hand_over(event, repo, stored if current else None, holds=[])
+            rest = self.out.deliver(event, repo, stored if current else None, holds=[])
             if rest is not None:
                 await rest
             done.set()
@@ -215,10 +182,6 @@ class Pipeline:
         if rest is not None:
             await rest
         await done.wait()
-
-    def fail(self, error: BaseException) -> None:
-        """An error of ours: whoever iterates gets it."""
-        self._outbox.fail(error)
 
     # One item
 
@@ -453,7 +416,7 @@ class Pipeline:
         return None
 
     def _reject(self, item: Item, error: Rejected | IdentityUnavailable, repo: Repo) -> Rest | None:
-        event = self.rejected(item, error)
+        event = self.out.rejected(item, error)
         if (
             item.did
             and item.kind in ("#commit", "#sync")
@@ -462,77 +425,10 @@ class Pipeline:
             self.doubt(repo)
         return self._deliver(item, repo, event, None)
 
-    def rejected(self, item: Item, error: Rejected | IdentityUnavailable) -> RejectedEvent:
-        """The event of a frame that was refused; counted, logged and kept."""
-        name = type(error).__name__
-        self._counters.reject(name)
-        log.warning("%s: rejected seq %d: %s: %s", item.source, item.seq, name, error)
-        rev = item.body.get("rev")
-        event = RejectedEvent(
-            source=item.source,
-            seq=item.seq,
-            did=item.did,
-            rev=rev if type(rev) is str and is_tid(rev) else None,
-            error=name,
-            reason=error.reason,
-            frame=item.raw[: limits.REJECTED_FRAME_BYTES],
-        )
-        self._keep(event)
-        return event
-
-    def _keep(self, event: RejectedEvent) -> None:
-        self._ledger.reject(
-            Rejection(
-                event.source,
-                event.seq,
-                event.did,
-                event.rev,
-                event.error,
-                event.reason,
-                event.frame,
-                self._clock(),
-            )
-        )
-
     def _deliver(self, item: Item, repo: Repo, event: Event, after: After) -> Rest | None:
         ops = event.ops if type(event) is CommitEvent else ()
         row = item.row
-        return self.hand_over(event, repo, after, holds=item.holds(), ops=ops, row=row)
-
-    def hand_over(
-        self,
-        event: Event,
-        repo: Repo,
-        after: After,
-        *,
-        holds: list[tuple[Watermark, int]],
-        ops: tuple[RecordOp, ...] = (),
-        row: int | None = None,
-        resync: bool = False,
-    ) -> Rest | None:
-        """Enter the event in the books and hand it out. Await the result, where there is one."""
-        if self._ledger.full:
-            return self._hand_over_when_acked(event, repo, after, holds, ops, row, resync)
-        self._ledger.deliver(event, repo, holds, after, ops=ops, row=row, resync=resync)
-        self._counters.events += 1
-        return None if self._outbox.offer(event) else self._outbox.put(event)
-
-    async def _hand_over_when_acked(
-        self,
-        event: Event,
-        repo: Repo,
-        after: After,
-        holds: list[tuple[Watermark, int]],
-        ops: tuple[RecordOp, ...],
-        row: int | None,
-        resync: bool,
-    ) -> None:
-        log.warning("%d events are not acknowledged: waiting", self._ledger.unacked)
-        while self._ledger.full:
-            await self._ledger.wait_for_room()
-        rest = self.hand_over(event, repo, after, holds=holds, ops=ops, row=row, resync=resync)
-        if rest is not None:
-            await rest
+        return self.out.deliver(event, repo, after, holds=item.holds(), ops=ops, row=row)
 
 
 def _nobody(repo: Repo) -> None:

@@ -47,10 +47,11 @@ from atdex_firehose.events import Action, CommitEvent, Identity, RecordOp
 from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.frames import parse_commit, parse_sync, split
 from atdex_firehose.identity import Identities
+from atdex_firehose.items import Item, Job
 from atdex_firehose.lanes import Rest
 from atdex_firehose.ledger import Ledger
 from atdex_firehose.patterns import CollectionPatterns
-from atdex_firehose.pipeline import DOUBTS, REFUSED, Item, Job, Pipeline
+from atdex_firehose.pipeline import DOUBTS, REFUSED, Pipeline
 from atdex_firehose.repo import NEVER, Head, Repo
 from atdex_firehose.repo_car import RepoCar, open_repo
 from atdex_firehose.resync_turns import ResyncPolicy, Turns
@@ -162,7 +163,7 @@ class Resyncs:
         self._tasks.discard(task)
         places.release()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._pipeline.fail(error)
+            self._pipeline.out.fail(error)
 
     # One repo
 
@@ -375,7 +376,7 @@ class Resyncs:
                     fetched.host, 0, repo.did, head.rev, "", tuple(part), fetched.identity, False
                 )
                 self.counters.records += len(part)
-                rest = self._pipeline.hand_over(
+                rest = self._pipeline.out.deliver(
                     event, repo, head if last else None, holds=[], ops=event.ops, resync=last
                 )
                 part, size = [], 0
@@ -414,8 +415,8 @@ class Resyncs:
                     return False
                 except (Rejected, IdentityUnavailable) as error:
                     refused = True
-                    event = self._pipeline.rejected(item, error)
-                    rest = self._pipeline.hand_over(event, repo, None, holds=[], row=item.row)
+                    event = self._pipeline.out.rejected(item, error)
+                    rest = self._pipeline.out.deliver(event, repo, None, holds=[], row=item.row)
                 if rest is not None:
                     await rest
                 if repo.state != "in-progress":

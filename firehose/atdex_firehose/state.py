@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ class Changes:
     dropped: Iterable[str] = ()
     parked: Sequence[Parked] = ()
     unparked: Sequence[int] = ()
-    rejections: Sequence[Rejection] = ()
+    rejections: Collection[Rejection] = ()
 
 
 class State:
@@ -302,6 +302,21 @@ class State:
                 "UPDATE firehose_repos SET state = 'incomplete', reason = ?, retry_at = 0,"
                 " attempts = 0 WHERE state = 'synchronized'",
                 (reason,),
+            )
+
+    async def forget_records(self, held: Iterable[tuple[str, str]] = ()) -> None:
+        """For a consumer that lost what it was delivered: every repo is to be fetched whole, and
+        everything in it delivered. `held` is what it still has, as (DID, path), in whatever
+        version: what of that is no longer in a repo is delivered as deleted."""
+        async with self._transaction():
+            await self._db.execute("DELETE FROM firehose_records")
+            await self._db.executemany(
+                "INSERT OR REPLACE INTO firehose_records VALUES (?, ?, '')", held
+            )
+            await self._db.execute(
+                "UPDATE firehose_repos SET state = 'desynchronized', rev = NULL, data = NULL,"
+                " reason = 'what was delivered is lost', attempts = 0, retry_at = 0,"
+                " min_rev = NULL, strikes = 0, struck_at = 0"
             )
 
     # Underneath
