@@ -330,8 +330,9 @@ class State:
                     yield
                     await self._db.execute("COMMIT")
                 except BaseException:
-                    # Also where the task was cancelled while the thread was executing BEGIN.
-                    if self._db.in_transaction:
+                    # The thread works in order, so this comes after a BEGIN that was cancelled
+                    # before it was executed; where there was none, there is nothing to undo.
+                    with contextlib.suppress(sqlite3.OperationalError):
                         await self._db.execute("ROLLBACK")
                     raise
 
