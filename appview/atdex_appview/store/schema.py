@@ -25,6 +25,7 @@ import pyarrow as pa
 from atdex_lexicons.model import (
     KINDS,
     Dataset,
+    FieldOps,
     Kind,
     Label,
     Lens,
@@ -33,7 +34,7 @@ from atdex_lexicons.model import (
     Verification,
 )
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Of the file. A store of another format is refused, never guessed at."""
 
 MAX_COUNT = 2**63 - 1
@@ -100,6 +101,9 @@ TYPED: dict[Kind, tuple[Column, ...]] = {
         _text("target"),
         _text("source_version"),
         _text("target_version"),
+        Column(
+            "declarative", "BOOLEAN", pa.bool_(), lambda lens: isinstance(lens.getter, FieldOps)
+        ),
     ),
     "label": (_text("name"), _text("version"), _text("dataset_uri")),
     "verification": (_text("lens_uri"), _text("lens_cid"), _text("method")),
