@@ -54,7 +54,7 @@ class Cast:
         if source in SCALARS and target in SCALARS:
             return Cast(source, target)
         for word in (source, target):
-            if word in SCALARS:
+            if word in SCALARS and word != "bool":
                 return f"a cast is among {', '.join(SCALARS)}, or from one dtype to another"
         for word in (source, target):
             found = read_dtype(word)
@@ -64,7 +64,8 @@ class Cast:
 
     @property
     def scalar(self) -> bool:
-        return self.source in SCALARS
+        """Whether it casts scalars; `bool` beside a dtype is the dtype."""
+        return self.source in SCALARS and self.target in SCALARS
 
     @property
     def lossy(self) -> bool:
@@ -156,7 +157,8 @@ def _text(value: bool | int | float | str) -> str:
         raise CastRefused(f"{value} has no text")
     if isinstance(value, int) and abs(value) >= 10**INTEGER_DIGITS_MAX:
         raise CastRefused("the integer is too large")
-    return value if isinstance(value, str) else repr(value)
+    # -0.0 is the same value as 0.0, so it has the same text.
+    return value if isinstance(value, str) else repr(value + 0)
 
 
 def _bool(value: bool | int | float | str) -> bool:

@@ -237,8 +237,8 @@ class _Checking:
                 except CastRefused as refused:
                     return self.wrong("from", f"a constant of the field: {refused.reason}")
             case _Typed(type=Primitive(name=name), optional=optional):
-                if name != cast.source:
-                    return self.wrong("from", f"the field is {name} at this point")
+                if name != cast.source or not cast.scalar:
+                    return self.wrong("from", f"the field is the scalar {name} at this point")
                 return _Typed(Primitive(_PRIMITIVES[cast.target]), optional)
             case _Typed(type=NDArray() as array, optional=optional):
                 return self.cast_array(array, optional, op)
