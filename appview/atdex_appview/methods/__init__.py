@@ -11,7 +11,17 @@ from typing import Any
 
 from atdex_appview.context import Context
 from atdex_appview.errors import InvalidPosition, SearchError, StateError, StoreError
-from atdex_appview.methods import datasets, labels, lenses, node, records, schemas, search
+from atdex_appview.methods import (
+    compare,
+    datasets,
+    labels,
+    lenses,
+    node,
+    records,
+    resolve_schema,
+    schemas,
+    search,
+)
 from atdex_lexicons.families.app_bsky_atdata import FAMILY
 from atdex_xrpc import Request, Server
 from atdex_xrpc.errors import InvalidRequest, NodeUnavailable
@@ -43,6 +53,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "listDatasets": in_thread(datasets.list_datasets),
         "getSchema": in_thread(schemas.get_schema),
         "listSchemas": in_thread(schemas.list_schemas),
+        "resolveSchema": in_thread(resolve_schema.resolve_schema),
+        "compareSchemas": in_thread(compare.compare),
         "getLens": in_thread(lenses.get_lens),
         "listLenses": in_thread(lenses.list_lenses),
         "resolveLabel": in_thread(labels.resolve_label),
