@@ -64,6 +64,7 @@ def _run(folder: Path, port: int | None, *, check: bool) -> int:
             sandbox.url,
             folder / "node",
             folder / "node.log",
+            handles=sandbox.url,
             port=_free(NODE_PORT) if port is None else port,
         ) as node:
             _say(f"the node indexes {len(recording.frames)} recorded frames")

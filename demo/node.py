@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,14 +30,28 @@ class NodeFailed(RuntimeError):
 class NodeProcess:
     """`atdex node run` on loopback, following `relay`. `log` receives all that it writes.
 
-    `port` 0 is any that is free. `url` says where it listens once the object exists.
+    `handles` is asked which account a handle names: those here are in no DNS. `port` 0 is any that
+    is free. `url` says where it listens once the object exists. `flags` are passed on.
     """
 
-    def __init__(self, relay: str, plc: str, data_dir: Path, log: Path, *, port: int = 0) -> None:
+    def __init__(
+        self,
+        relay: str,
+        plc: str,
+        data_dir: Path,
+        log: Path,
+        *,
+        handles: str | None = None,
+        port: int = 0,
+        flags: Sequence[str] = (),
+    ) -> None:
         self._log = log
         self._offset = log.stat().st_size if log.exists() else 0
         command = [str(COMMAND), "node", "run", "--relay", relay, "--plc", plc]
         command += ["--data-dir", str(data_dir), "--host", "127.0.0.1", "--port", str(port)]
+        command += flags
+        if handles is not None:
+            command += ["--handle-service", handles]
         # Variables of whoever starts us are not meant for this node.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ATDEX_")}
         with log.open("ab") as output:

@@ -190,7 +190,7 @@ def test_the_first_lines_of_python_that_the_readme_shows_work_on_the_demo(
     [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert sandbox.shards
     log = tmp_path / "node.log"
-    with NodeProcess(sandbox.url, sandbox.url, tmp_path / "node", log) as node:
+    with NodeProcess(sandbox.url, sandbox.url, tmp_path / "node", log, handles=sandbox.url) as node:
         node.wait(lambda: indexed(node, recording), "complete index", RUN_SECONDS)
         ended = subprocess.run(
             [sys.executable, "-c", program.replace("http://127.0.0.1:3180", node.url)],

@@ -47,7 +47,9 @@ def node(
     devnet: Devnet, published: Published, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Follower]:
     folder = tmp_path_factory.mktemp("node")
-    with Follower(devnet.ws, devnet.plc, folder / "data", folder / "node.log") as node:
+    with Follower(
+        devnet.ws, devnet.plc, folder / "data", folder / "node.log", handles=devnet.pds
+    ) as node:
         wanted = published.datasets
 
         def indexed() -> bool:

@@ -42,7 +42,9 @@ def test_a_node_killed_in_a_burst_of_writes_loses_and_repeats_nothing(
             half.set()
 
     def start() -> Follower:
-        return Follower(devnet.ws, devnet.plc, tmp_path / "data", tmp_path / "node.log")
+        return Follower(
+            devnet.ws, devnet.plc, tmp_path / "data", tmp_path / "node.log", handles=devnet.pds
+        )
 
     with ThreadPoolExecutor(len(accounts)) as pool:
         with start() as node:

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MAKE_TARGETS = {"demo", "node", "test", "check", "bench"}
 SERVER_PACKAGES = {
     "starlette", "uvicorn", "duckdb", "tantivy", "websockets", "pyarrow", "aiosqlite",
-    "coincurve", "cryptography", "atdex_appview", "atdex_firehose",
+    "coincurve", "cryptography", "dns", "dnspython", "picows", "prometheus_client",
+    "prometheus-client", "atdex_appview", "atdex_firehose",
 }  # fmt: skip
 IMPORT_BUDGET_SECONDS = 0.15
 IMPORT_RUNS = 5

@@ -39,6 +39,7 @@ def build_app(
         },
         ingest=ingest,
         upstreams=context.upstreams,
+        backfill=context.backfill,
     )
     server = Server(
         context.catalog,

@@ -25,14 +25,6 @@ async def catch_up(store: IndexStore, search: SearchIndex, state: State) -> int:
     reached, number = await state.search_change(), store.change_number()
     indexed = 0
     rebuild = search.fresh or reached is None or reached > number
-    if reached is not None and reached > number:
-        log.error(
-            "the record store is at change %d, its own search index was at %d: an older store was "
-            "put in its place. What came in between is missing, and the saved cursors have passed "
-            "it: to read it again, start with an empty data directory",
-            number,
-            reached,
-        )
     if not rebuild and reached is not None and reached < number:
         missed = await asyncio.to_thread(store.changed_since, reached)
         documents = missed.upserted

@@ -66,16 +66,55 @@ class NodeConfig:
 
     relays: tuple[str, ...] = _setting(
         ("https://relay1.us-east.bsky.network",),
-        kinds.many(kinds.url("https", "http", "wss", "ws"), at_least=1, at_most=16),
+        kinds.many(kinds.url("https", "http", "wss", "ws"), at_most=16),
         "list of URLs",
-        "Relays or PDSes to follow: a base URL, or the full address of subscribeRepos.",
+        "Relays to follow: a base URL, or the full address of subscribeRepos. "
+        "The default holds where neither `hosts` nor `jetstream` is set.",
         flag="--relay",
+    )
+    hosts: tuple[str, ...] = _setting(
+        (),
+        kinds.many(kinds.url("https", "http", "wss", "ws"), at_most=64),
+        "list of URLs",
+        "PDSes to follow directly; each may speak of its own accounts only.",
+        flag="--pds",
+    )
+    jetstream: str | None = _setting(
+        None,
+        kinds.optional(kinds.url("https", "http", "wss", "ws")),
+        "URL",
+        "A Jetstream to follow in place of relays and PDSes: light, and every record of it is "
+        "marked as unverified.",
+    )
+    backfill: bool = _setting(
+        True,
+        kinds.flag,
+        "boolean",
+        "Also fetch what was published before the node connected, from the repos that the "
+        "upstreams list.",
+    )
+    resync_workers: int = _setting(
+        8, kinds.integer(1, 256), "integer", "Repos that are fetched at the same time."
     )
     plc: str = _setting(
         "https://plc.directory",
         kinds.url("https", "http"),
         "URL",
         "The PLC directory that did:plc identities are read from.",
+    )
+    handle_service: str | None = _setting(
+        None,
+        kinds.optional(kinds.url("https", "http", path=False)),
+        "URL",
+        "An XRPC service that is asked which account a handle names, in place of DNS and HTTPS. "
+        "It is trusted.",
+    )
+    dns_servers: tuple[str, ...] = _setting(
+        (),
+        kinds.many(kinds.text, at_most=16),
+        "list of addresses",
+        "DNS servers to ask for handles, each an address or address:port. Empty: the system's.",
+        flag="--dns-server",
     )
     data_dir: Path = field(
         default_factory=_default_data_dir,
@@ -98,7 +137,8 @@ class NodeConfig:
         False,
         kinds.flag,
         "boolean",
-        "Also read did:web identities from hosts in private and loopback networks. For sandboxes.",
+        "Also ask hosts in private and loopback networks that others name, and accept handles that "
+        "end in .test. For sandboxes.",
     )
     collections: tuple[str, ...] = _setting(
         (),
@@ -121,6 +161,15 @@ class NodeConfig:
     )
     memory_limit_mb: int = _setting(
         1024, kinds.integer(128, MAX_MEMORY_MB), "MB", "Memory that DuckDB may use."
+    )
+    metrics_host: str = _setting(
+        "127.0.0.1", kinds.text, "text", "Address of the metrics for Prometheus."
+    )
+    metrics_port: int | None = _setting(
+        None,
+        kinds.optional(kinds.integer(0, 65535)),
+        "integer",
+        "Port of the metrics for Prometheus; 0 takes a free one. Unset: no metrics.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info",
@@ -164,7 +213,8 @@ def load_config(
 ) -> NodeConfig:
     """Reads a configuration file (None: no file), variables and flags; the later ones win.
 
-    A flag that is None was not given. Raises ConfigError, which names the place.
+    A flag that is None was not given. Raises ConfigError, which names the place; also for
+    settings that contradict each other.
     """
     known = {setting.name: setting for setting in SETTINGS}
     by_variable = {setting.variable: setting.name for setting in SETTINGS}
@@ -183,7 +233,22 @@ def load_config(
         if value is not None:
             place = known[key].flag if key in known else "the command line"
             found[key] = _value(known, key, value, place=place)
-    return NodeConfig(**found)
+    if "relays" not in found and (found.get("hosts") or found.get("jetstream")):
+        found["relays"] = ()
+    config = NodeConfig(**found)
+    _check(config)
+    return config
+
+
+def _check(config: NodeConfig) -> None:
+    """Raises ConfigError where settings that are fine alone do not fit each other."""
+    wrong = partial(ConfigError, "the settings together")
+    if config.jetstream is not None and (config.relays or config.hosts):
+        raise wrong("jetstream", "takes the place of relays and hosts: leave those out")
+    if config.jetstream is None and not config.relays and not config.hosts:
+        raise wrong("relays", "name no relay, and there is no PDS in hosts and no jetstream")
+    if config.handle_service is not None and config.dns_servers:
+        raise wrong("handle_service", "is asked in place of DNS: leave dns_servers out")
 
 
 def to_toml(config: NodeConfig, table: tuple[Setting, ...] = SETTINGS) -> str:

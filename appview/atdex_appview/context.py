@@ -9,6 +9,7 @@ from atdex_appview.search import SearchIndex
 from atdex_appview.state import State
 from atdex_appview.status import Upstream
 from atdex_appview.store.base import IndexStore
+from atdex_firehose.stats import Backfill
 from atdex_lexicons import Catalog
 from atdex_lexicons.families import collections as family_collections
 
@@ -27,12 +28,17 @@ def _limits() -> Mapping[str, int]:
     return {"pageSize": PAGE_SIZE, "uris": URIS_AT_ONCE, "inputBytes": MAX_INPUT_BYTES}
 
 
+def _none() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The parts of one running node, as its methods see them.
 
     `did` and `origin` are what the node is called from outside. `upstreams` answers anew at each
-    call; a node without a firehose has none. `collections` are those that it indexes. `limits`
+    call; a node without a firehose has none. `backfill` is how fetching repos goes, None without a
+    firehose. `collections` are those that it indexes. `limits`
     is what describeNode states.
     """
 
@@ -43,5 +49,6 @@ class Context:
     did: str
     origin: str
     upstreams: Callable[[], Sequence[Upstream]] = tuple
+    backfill: Callable[[], Backfill | None] = _none
     collections: Collection[str] = field(default_factory=family_collections)
     limits: Mapping[str, int] = field(default_factory=_limits)

@@ -48,16 +48,18 @@ class ConfigError(AppviewError):
 class ListenFailed(AppviewError):
     """The operator's: the node cannot listen where it was told to."""
 
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        super().__init__(host, port, reason)
+    def __init__(self, host: str, port: int, reason: str, flag: str = "--port") -> None:
+        super().__init__(host, port, reason, flag)
         self.host = host
         self.port = port
         self.reason = reason
+        self.flag = flag
 
     def __str__(self) -> str:
         return (
             f"cannot listen on {self.host} port {self.port}: {self.reason}; "
-            "choose another with --host and --port, or stop what listens there"
+            f"choose another with {self.flag.replace('port', 'host')} and {self.flag}, "
+            "or stop what listens there"
         )
 
 

@@ -16,9 +16,10 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from atdex_appview.app import build_app
 from atdex_appview.busy import Busy
@@ -27,12 +28,15 @@ from atdex_appview.config import NodeConfig
 from atdex_appview.context import Context
 from atdex_appview.errors import ListenFailed
 from atdex_appview.ingest import Ingest
+from atdex_appview.metrics import Metrics
+from atdex_appview.recovery import fetch_anew, is_behind
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import State
 from atdex_appview.status import IngestWord, UpstreamWatch
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer
-from atdex_firehose import Consumer
+from atdex_firehose import Consumer, ResyncPolicy
+from atdex_firehose.handles import HandleResolver
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_lexicons import Catalog
 from atdex_lexicons.families import collections as family_collections
@@ -65,6 +69,7 @@ class Node:
         """Use `open_node`."""
         self.context = context
         self.app = build_app(context, ingest=self._ingest_word)
+        self.metrics = Metrics(consumer.stats, writer, context.store)
         self._consumer = consumer
         self._writer = writer
         self._ingest = ingest
@@ -114,17 +119,34 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         stack.callback(search.close)
         state = await State.open(folder / STATE_FILE)
         stack.push_async_callback(state.close)
+        if await is_behind(store, state):
+            if config.jetstream is None:
+                await fetch_anew(store, folder / STATE_FILE)
+            else:
+                log.error("the record store is older than the rest, and a Jetstream has no repos")
         indexed = await catch_up(store, search, state)
         if indexed:
             log.info("the search index was brought up to the records", extra={"datasets": indexed})
         wanted = CollectionPatterns(config.collections or family_collections())
+        handles = await stack.enter_async_context(
+            HandleResolver(
+                service=config.handle_service,
+                dns_servers=config.dns_servers,
+                local=config.allow_private_hosts,
+            )
+        )
         consumer = await stack.enter_async_context(
             Consumer(
                 config.relays,
                 wanted.patterns,
+                hosts=config.hosts,
+                jetstream=config.jetstream,
                 state=folder / STATE_FILE,
                 plc=config.plc,
+                backfill=config.backfill,
                 allow_private_hosts=config.allow_private_hosts,
+                handles=handles,
+                resync=ResyncPolicy(workers=config.resync_workers),
             )
         )
         context = Context(
@@ -135,6 +157,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             did=config.did(port),
             origin=config.origin(port),
             upstreams=UpstreamWatch(consumer.stats).look,
+            backfill=lambda: consumer.stats().backfill,
             collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
         )
         writer = Writer(
@@ -150,41 +173,48 @@ def run_node(config: NodeConfig, *, ready: Ready) -> None:
     are accepted. Raises what made a part fail, after closing the rest.
     """
     loops = uvicorn.Config("", log_config=None).get_loop_factory()
-    with _bind(config.host, config.port) as listener, asyncio.Runner(loop_factory=loops) as runner:
-        runner.run(_run(config, listener, ready))
+    with ExitStack() as stack:
+        listener = stack.enter_context(_bind(config.host, config.port, "--port"))
+        metrics = None
+        if config.metrics_port is not None:
+            metrics = stack.enter_context(
+                _bind(config.metrics_host, config.metrics_port, "--metrics-port")
+            )
+        with asyncio.Runner(loop_factory=loops) as runner:
+            runner.run(_run(config, listener, metrics, ready))
 
 
-async def _run(config: NodeConfig, listener: socket.socket, ready: Ready) -> None:
+async def _run(
+    config: NodeConfig, listener: socket.socket, metrics: socket.socket | None, ready: Ready
+) -> None:
     port: int = listener.getsockname()[1]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, loop, number, stop)
     async with open_node(config, port=port) as node:
-        server = _Server(
-            uvicorn.Config(
-                Busy(node.app),
-                log_config=None,
-                access_log=False,
-                ws="none",
-                lifespan="off",
-                timeout_graceful_shutdown=REQUEST_GRACE_SECONDS,
-                server_header=False,
-            ),
-            lambda: ready(f"atdex node listening on {_url(config.host, port)}"),
+        server = _server(
+            Busy(node.app), lambda: ready(f"atdex node listening on {_url(config.host, port)}")
         )
+        servers = [server]
+        serving = {asyncio.create_task(server.serve([listener]), name="server")}
+        if metrics is not None:
+            shown = _url(config.metrics_host, metrics.getsockname()[1])
+            beside = _server(node.metrics.app(), lambda: log.info("metrics at %s/metrics", shown))
+            servers.append(beside)
+            serving.add(asyncio.create_task(beside.serve([metrics]), name="metrics"))
         feeding = asyncio.create_task(node.feed(), name="feed")
-        serving = asyncio.create_task(server.serve([listener]), name="server")
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait({feeding, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({feeding, *serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         asked = stop.is_set()
         stopping.cancel()
-        server.should_exit = True
+        for each in servers:
+            each.should_exit = True
         if not feeding.done():
             await _drain(node, feeding)
-        await asyncio.wait({serving})
+        await asyncio.wait(serving)
         failure = None if feeding.cancelled() else feeding.exception()
-        failure = failure or serving.exception()
+        failure = failure or next((f for f in (task.exception() for task in serving) if f), None)
         if failure is None and not asked:
             failure = RuntimeError("a part of the node ended before it was asked to")
         if failure is not None:
@@ -219,6 +249,19 @@ def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event
     loop.remove_signal_handler(number)
 
 
+def _server(app: ASGIApp, on_ready: Callable[[], None]) -> _Server:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="off",
+        timeout_graceful_shutdown=REQUEST_GRACE_SECONDS,
+        server_header=False,
+    )
+    return _Server(config, on_ready)
+
+
 class _Server(uvicorn.Server):
     """uvicorn, which leaves the signals to the node and says when it accepts connections."""
 
@@ -235,8 +278,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket on that address, which does not listen yet. Raises ListenFailed."""
+def _bind(host: str, port: int, flag: str) -> socket.socket:
+    """A socket on that address, which does not listen yet. Raises ListenFailed, which names the
+    flag to choose another port with."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -249,7 +293,7 @@ def _bind(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as failure:
-        raise ListenFailed(host, port, failure.strerror or str(failure)) from failure
+        raise ListenFailed(host, port, failure.strerror or str(failure), flag) from failure
     return listener
 
 

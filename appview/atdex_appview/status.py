@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from atdex_appview.errors import AppviewError
-from atdex_firehose.stats import Stats
+from atdex_firehose.stats import Backfill, Stats
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,29 @@ class UpstreamWatch:
         return tuple(upstreams)
 
 
+def backfill_json(backfill: Backfill) -> dict[str, Any]:
+    """`describeNode#backfill`."""
+    states = backfill.repos
+    return {
+        "repos": {
+            "synchronized": states.get("synchronized", 0),
+            "incomplete": states.get("incomplete", 0),
+            "desynchronized": states.get("desynchronized", 0),
+            "inProgress": states.get("in-progress", 0),
+        },
+        "remaining": backfill.remaining,
+        "records": backfill.records,
+        "recordsPerSecond": round(backfill.records_per_second),
+        "outcomes": [
+            {"outcome": outcome, "count": count}
+            for outcome, count in sorted(backfill.outcomes.items())
+        ],
+        "listing": [
+            {"host": host, "listing": listing} for host, listing in sorted(backfill.listing.items())
+        ],
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """Asks every part anew at each call. `checks` are by the part's name; each raises an
@@ -100,9 +123,10 @@ class Health:
     checks: Mapping[str, Check]
     ingest: Callable[[], IngestWord]
     upstreams: Callable[[], Sequence[Upstream]]
+    backfill: Callable[[], Backfill | None]
 
     async def __call__(self) -> dict[str, Any]:
-        """`{ok, status, <part>…, ingest, upstreams}`; `ok` false means 503.
+        """`{ok, status, <part>…, ingest, upstreams, backfill?}`; `ok` false means 503.
 
         A part that fails is named; why is in the log, not in an answer to strangers.
         """
@@ -117,13 +141,17 @@ class Health:
             status = "unavailable"
         else:
             status = "degraded" if cut_off else "ok"
-        return {
+        answer: dict[str, Any] = {
             "ok": status != "unavailable",
             "status": status,
             **parts,
             "ingest": ingest,
             "upstreams": [upstream.to_json() for upstream in upstreams],
         }
+        backfill = self.backfill()
+        if backfill is not None:
+            answer["backfill"] = backfill_json(backfill)
+        return answer
 
 
 async def _word(name: str, check: Check) -> str:

@@ -23,6 +23,7 @@ from atdex_appview.status import IngestWord, Upstream
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer
+from atdex_firehose.stats import Backfill
 from atdex_lexicons import Catalog, Cid
 from atdex_lexicons.datamodel import encode, from_json, json_bytes
 from atdex_lexicons.families import check_record, to_record
@@ -195,6 +196,7 @@ class Index:
         *,
         upstreams: Callable[[], tuple[Upstream, ...]] = tuple,
         ingest: Callable[[], IngestWord] = lambda: "ok",
+        backfill: Callable[[], Backfill | None] = lambda: None,
     ) -> Iterator[Node]:
         context = Context(
             catalog=CATALOG,
@@ -204,6 +206,7 @@ class Index:
             did="did:web:index.example",
             origin="https://index.example",
             upstreams=upstreams,
+            backfill=backfill,
         )
         app = build_app(context, ingest=ingest, check_output=True)
         with serve_app(app) as url, httpx.Client(base_url=url, timeout=20, trust_env=False) as http:

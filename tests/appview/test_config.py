@@ -68,7 +68,7 @@ def test_an_unknown_variable_names_the_nearest_and_others_are_no_settings() -> N
 
 def test_an_unknown_flag_is_an_error() -> None:
     with pytest.raises(ConfigError, match="the nearest is 'host'"):
-        load_config(None, {}, {"hosts": "a.example"})
+        load_config(None, {}, {"hst": "a.example"})
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,11 @@ def test_an_unknown_flag_is_an_error() -> None:
         ('plc = "https://a.example/?q=1"', "plc must have no query"),
         ('public_url = "https://a.example/index"', "public_url must have no path"),
         ('relays = "a.example"', "relays must be a URL"),
-        ("relays = []", "relays must have 1 to"),
+        ('relays = ["https://a.example/x/y", 1]', "relays must be text"),
+        ('hosts = "ftp://a.example"', "hosts must be a URL"),
+        ("resync_workers = 0", "resync_workers must be from 1"),
+        ("metrics_port = 70000", "metrics_port must be from 0"),
+        ('handle_service = "https://a.example/xrpc"', "handle_service must have no path"),
         ("relays = [1]", "relays must be text"),
         ("relays = 1", "relays must be a list"),
         ('allow_private_hosts = "maybe"', "allow_private_hosts must be true or false"),
@@ -119,6 +123,30 @@ def test_a_wrong_value_says_where_it_is_and_what_would_fit(
     assert str(file) in str(caught.value)
     assert says in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_settings_that_contradict_each_other_are_an_error_that_says_which() -> None:
+    def refusal(**flags: object) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, {}, flags)
+        return str(caught.value)
+
+    jetstream = "https://jetstream.example"
+    assert "leave those out" in refusal(jetstream=jetstream, relays=["https://a.example"])
+    assert "leave those out" in refusal(jetstream=jetstream, hosts=["https://a.example"])
+    assert "name no relay" in refusal(relays=[])
+    both = {"handle_service": "https://a.example", "dns_servers": ["1.1.1.1"]}
+    assert "leave dns_servers out" in refusal(**both)
+
+
+def test_the_default_relay_is_followed_only_where_nothing_else_is_named() -> None:
+    hosts = load_config(None, {}, {"hosts": ["https://pds.example"]})
+    assert (hosts.relays, hosts.hosts) == ((), ("https://pds.example",))
+    light = load_config(None, {}, {"jetstream": "wss://jetstream.example"})
+    assert (light.relays, light.jetstream) == ((), "wss://jetstream.example")
+    both = {"hosts": ["https://pds.example"], "relays": ["https://relay.example"]}
+    assert load_config(None, {}, both).relays == ("https://relay.example",)
+    assert load_config(None, {}, {}).relays == NodeConfig().relays
 
 
 def test_a_wrong_variable_and_a_wrong_flag_are_called_by_their_names() -> None:
@@ -151,7 +179,12 @@ def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         allow_private_hosts=True,
         collections=("app.bsky.atdata.*",),
         batch_delay=0.05,
+        backfill=False,
+        dns_servers=("127.0.0.1:5353",),
+        metrics_port=9000,
     )
+    assert load_config(write(tmp_path, to_toml(config)), {}, {}) == config
+    config = NodeConfig(relays=(), jetstream="wss://jetstream.example/subscribe")
     assert load_config(write(tmp_path, to_toml(config)), {}, {}) == config
     assert load_config(write(tmp_path, to_toml(NodeConfig())), {}, {}) == NodeConfig()
 

@@ -46,6 +46,32 @@ def test_a_node_that_follows_an_upstream_is_well(index: Index) -> None:
     }
 
 
+BACKFILL = Backfill(
+    repos={"synchronized": 5, "in-progress": 1, "incomplete": 2},
+    remaining=3,
+    running=1,
+    outcomes={"unchanged": 2, "done": 3},
+    records=70,
+    records_per_second=12.4,
+    listed=8,
+    listing={"https://up.example": "science.alt.dataset.entry"},
+)
+
+
+def test_how_fetching_repos_goes_is_told_by_health_and_by_describe_node(index: Index) -> None:
+    with index.serve(upstreams=lambda: (UP,), backfill=lambda: BACKFILL) as node:
+        said = health(node)[1]["backfill"]
+        assert node.ask("describeNode")["backfill"] == said
+    assert said == {
+        "repos": {"synchronized": 5, "incomplete": 2, "desynchronized": 0, "inProgress": 1},
+        "remaining": 3,
+        "records": 70,
+        "recordsPerSecond": 12,
+        "outcomes": [{"outcome": "done", "count": 3}, {"outcome": "unchanged", "count": 2}],
+        "listing": [{"host": "https://up.example", "listing": "science.alt.dataset.entry"}],
+    }
+
+
 def test_without_any_upstream_it_is_degraded_and_after_a_while_unavailable(index: Index) -> None:
     with index.serve(upstreams=lambda: (DOWN, LONG_DOWN)) as node:
         status, said = health(node)

@@ -7,21 +7,16 @@ import inspect
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -31,76 +26,11 @@ from atdex_appview import logs
 from atdex_appview.config import SETTINGS, NodeConfig, load_config
 from atdex_lexicons.families import to_record
 from tests.appview.index import Index, dataset, schema
+from tests.appview.running import COMMAND, DEADLINE, environment, node
 from tests.support.relay import FakePlc, FakeRelay
 from tests.support.repo import K256Key, Repo, account_frame, did_document, plc_did
 
-COMMAND = Path(sys.executable).parent / "atdex"
-READY = re.compile(r"atdex node listening on (http://127\.0\.0\.1:\d+)\n")
-DEADLINE = 20.0
-"""Seconds for anything that is waited for."""
-
 ALICE = plc_did("alice")
-
-
-class Running:
-    """A node process that has said it is ready."""
-
-    def __init__(self, process: Process, url: str) -> None:
-        self.process = process
-        self.url = url
-        self.log = ""
-
-    async def get(self, path: str, **params: Any) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=self.url, timeout=DEADLINE, trust_env=False) as http:
-            return await http.get(path, params=params)
-
-    async def ask(self, method: str, **params: Any) -> Any:
-        response = await self.get(f"/xrpc/app.bsky.atdata.{method}", **params)
-        assert response.status_code == 200, response.text
-        return response.json()
-
-    async def until(self, test: Callable[[Any], bool], method: str, **params: Any) -> Any:
-        """Asks again until the answer fits."""
-        end = time.monotonic() + DEADLINE
-        while True:
-            answer = await self.ask(method, **params)
-            if test(answer):
-                return answer
-            assert time.monotonic() < end, f"still {answer}"
-            await asyncio.sleep(0.02)
-
-    async def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        out, log = await asyncio.wait_for(self.process.communicate(), DEADLINE)
-        self.log = log.decode()
-        assert out == b""
-        assert self.process.returncode is not None
-        return self.process.returncode
-
-
-def environment() -> dict[str, str]:
-    """Ours without settings of a node that somebody may run from the same shell."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ATDEX_")}
-
-
-@asynccontextmanager
-async def node(folder: Path, relay: str, *flags: str) -> AsyncIterator[Running]:
-    arguments = ["node", "run", "--relay", relay, "--data-dir", str(folder), "--port", "0", *flags]
-    process = await asyncio.create_subprocess_exec(
-        COMMAND, *arguments, stdout=PIPE, stderr=PIPE, cwd=folder.parent, env=environment()
-    )
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), DEADLINE)
-        found = READY.fullmatch(line.decode())
-        if found is None:
-            _, log = await process.communicate()
-            pytest.fail(f"no ready line: {line!r}\n{log.decode()}")
-        yield Running(process, found[1])
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
 
 
 @pytest_asyncio.fixture
@@ -327,7 +257,8 @@ def test_status_of_what_is_no_node_is_one_clear_line(capsys: pytest.CaptureFixtu
 def test_the_commands_load_no_server_package_until_they_run() -> None:
     program = (
         "import sys, atdex.cli.node\n"
-        "heavy = {'starlette', 'uvicorn', 'duckdb', 'tantivy', 'pyarrow', 'websockets'}\n"
+        "heavy = {'starlette', 'uvicorn', 'duckdb', 'tantivy', 'pyarrow', 'websockets',"
+        " 'picows', 'dns', 'prometheus_client'}\n"
         "sys.exit(bool(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

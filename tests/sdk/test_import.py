@@ -9,7 +9,8 @@ import atdex
 
 HEAVY = (
     "starlette", "uvicorn", "duckdb", "tantivy", "websockets", "pyarrow", "aiosqlite", "coincurve",
-    "cryptography", "pandas", "polars", "torch", "webdataset", "atdex_appview", "atdex_firehose",
+    "cryptography", "dns", "picows", "prometheus_client", "pandas", "polars", "torch", "webdataset",
+    "atdex_appview", "atdex_firehose",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from atdex_appview.context import Context
+from atdex_appview.status import backfill_json
 from atdex_lexicons.families import FAMILIES
 from atdex_xrpc import Request
 
@@ -16,7 +17,7 @@ def describe_node(context: Context, request: Request) -> dict[str, Any]:
         family.name: [nsid for nsid in family.kinds if nsid in context.collections]
         for family in FAMILIES
     }
-    return {
+    answer = {
         "did": context.did,
         "version": version("atdex"),
         "families": [
@@ -34,3 +35,7 @@ def describe_node(context: Context, request: Request) -> dict[str, Any]:
         "limits": context.limits,
         "peers": [],
     }
+    backfill = context.backfill()
+    if backfill is not None:
+        answer["backfill"] = backfill_json(backfill)
+    return answer

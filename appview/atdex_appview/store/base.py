@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import pyarrow as pa
+
 from atdex_lexicons.model import Kind, Model
 
 Position = tuple[int, str]
@@ -270,6 +272,27 @@ class IndexStore(Protocol):
 
     def all_search_documents(self) -> Iterator[SearchDocument]:
         """The document of every visible dataset, as of one moment, a part at a time."""
+        ...
+
+    def all_uris(self) -> Iterator[str]:
+        """The URI of every record that is held, visible or not, a part at a time."""
+        ...
+
+    def graph_rows(
+        self,
+        kind: Kind,
+        *,
+        uris: Sequence[str] | None = None,
+        dids: Sequence[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """What the lens graph needs of the visible records of a kind, see `graph_rows.COLUMNS`.
+
+        All of them, or those of `uris`, or those of the accounts `dids`; in no order.
+        """
+        ...
+
+    def verifiers(self, lens_uris: Sequence[str] | None = None) -> list[tuple[str, str, str]]:
+        """(lens, verification, DID that verified) of lenses at their present CID; all visible."""
         ...
 
     def counts(self) -> Mapping[Kind | Literal["publishers"], int]: ...

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import duckdb
+import pyarrow as pa
 
 from atdex_appview.errors import StoreUnavailable
 from atdex_appview.store.base import (
@@ -32,6 +33,7 @@ from atdex_appview.store.base import (
     StoredRecord,
     VerificationSummary,
 )
+from atdex_appview.store.graph_rows import graph_rows, verifiers
 from atdex_appview.store.repos import Repos
 from atdex_appview.store.schema import FILTERS, INDEXED
 from atdex_appview.store.versions import semver_key
@@ -40,7 +42,7 @@ from atdex_appview.store.writes import (
     kind_of_uri,
     search_document,
 )
-from atdex_lexicons.model import Kind
+from atdex_lexicons.model import KINDS, Kind
 
 RECORD_COLUMNS = (
     "uri, cid, rev, did, collection, rkey, conformance, first_seen, indexed_at, json, verified"
@@ -232,6 +234,36 @@ class Reads:
             finally:
                 cursor.close()
 
+    def all_uris(self) -> Iterator[str]:
+        query = " UNION ALL ".join(f"SELECT uri FROM {kind}" for kind in KINDS)
+        with available():
+            cursor = self._open_cursor()
+            try:
+                cursor.execute(query)
+                while rows := cursor.fetchmany(SCAN_ROWS):
+                    yield from (uri for (uri,) in rows)
+            finally:
+                cursor.close()
+
+    def graph_rows(
+        self,
+        kind: Kind,
+        *,
+        uris: Sequence[str] | None = None,
+        dids: Sequence[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """On a connection of its own, so that other reads of the thread do not end it."""
+        with available():
+            cursor = self._open_cursor()
+            try:
+                yield from graph_rows(cursor, kind, uris=_usable(uris), dids=_usable(dids))
+            finally:
+                cursor.close()
+
+    def verifiers(self, lens_uris: Sequence[str] | None = None) -> list[tuple[str, str, str]]:
+        with available():
+            return verifiers(self._cursor(), _usable(lens_uris))
+
     def _by_keys(self, query: str, keys: Sequence[str]) -> list[Any]:
         usable = [key for key in dict.fromkeys(keys) if _storable(key)]
         return self._all(query.format(_marks(usable)), usable) if usable else []
@@ -281,3 +313,7 @@ def _storable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _usable(keys: Sequence[str] | None) -> list[str] | None:
+    return None if keys is None else [key for key in dict.fromkeys(keys) if _storable(key)]

@@ -37,6 +37,9 @@ MAX_HEALTH_BYTES = 1_000_000
 
 CONFIG_FILE = "atdex.toml"
 
+STATE_WORDS = {"inProgress": "being fetched"}
+"""States of repos whose name in the answer is no word."""
+
 PARTS = ("store", "search", "state", "ingest")
 
 NodeAddress = Annotated[str, Parameter(name=("--url", "--node"), env_var="ATDEX_NODE")]
@@ -48,7 +51,13 @@ def run(
     *,
     config: Path | None = None,
     relay: Repeated = None,
+    pds: Repeated = None,
+    jetstream: str | None = None,
+    backfill: bool | None = None,
+    resync_workers: int | None = None,
     plc: str | None = None,
+    handle_service: str | None = None,
+    dns_server: Repeated = None,
     data_dir: Path | None = None,
     host: str | None = None,
     port: int | None = None,
@@ -58,6 +67,8 @@ def run(
     batch_size: int | None = None,
     batch_delay: float | None = None,
     memory_limit_mb: int | None = None,
+    metrics_host: str | None = None,
+    metrics_port: int | None = None,
     log_level: str | None = None,
     log_format: str | None = None,
     print_config: Annotated[bool, Parameter(negative="")] = False,
@@ -72,9 +83,21 @@ def run(
     config
         Configuration file; without it, atdex.toml in the current folder where there is one.
     relay
-        Relay or PDS to follow. Repeat for several.
+        Relay to follow. Repeat for several.
+    pds
+        PDS to follow directly. Repeat for several.
+    jetstream
+        Jetstream to follow in place of both: light, and without signatures.
+    backfill
+        Also fetch what was published before the node connected (the default).
+    resync_workers
+        Repos that are fetched at the same time.
     plc
         PLC directory.
+    handle_service
+        Service that is asked which account a handle names, in place of DNS and HTTPS.
+    dns_server
+        DNS server to ask for handles, address[:port]. Repeat for several.
     data_dir
         Folder of the node's stores.
     host
@@ -84,7 +107,7 @@ def run(
     public_url
         What the node is called from outside.
     allow_private_hosts
-        Also read did:web identities from hosts in private and loopback networks.
+        Also ask hosts in private and loopback networks that others name.
     collection
         Collection to index, an NSID or NSID.*. Repeat for several.
     batch_size
@@ -93,6 +116,10 @@ def run(
         Seconds that a change waits for others.
     memory_limit_mb
         Memory that DuckDB may use, in MB.
+    metrics_host
+        Address of the metrics for Prometheus.
+    metrics_port
+        Port of the metrics for Prometheus; without it there are none.
     log_level
         debug, info, warning or error.
     log_format
@@ -107,7 +134,13 @@ def run(
         file = Path(CONFIG_FILE)
     flags = {
         "relays": relay,
+        "hosts": pds,
+        "jetstream": jetstream,
+        "backfill": backfill,
+        "resync_workers": resync_workers,
         "plc": plc,
+        "handle_service": handle_service,
+        "dns_servers": dns_server,
         "data_dir": data_dir,
         "host": host,
         "port": port,
@@ -117,6 +150,8 @@ def run(
         "batch_size": batch_size,
         "batch_delay": batch_delay,
         "memory_limit_mb": memory_limit_mb,
+        "metrics_host": metrics_host,
+        "metrics_port": metrics_port,
         "log_level": log_level,
         "log_format": log_format,
     }
@@ -198,6 +233,9 @@ def _print_status(url: str, health: dict[str, Any], about: Any) -> None:
             pairs.append(("holds", held or "nothing yet"))
     for upstream in health.get("upstreams", ()):
         pairs.append(("upstream", _upstream(upstream)))
+    backfill = health.get("backfill")
+    if isinstance(backfill, dict):
+        pairs += _backfill(backfill)
     console().print(rows(pairs))
 
 
@@ -212,3 +250,29 @@ def _upstream(upstream: dict[str, Any]) -> str:
     if "lagSeconds" in upstream:
         facts.append(f"{upstream['lagSeconds']:,} s behind")
     return ", ".join(facts)
+
+
+def _backfill(backfill: dict[str, Any]) -> list[tuple[str, object]]:
+    """How fetching whole repos goes; a line that would say nothing is left out."""
+    states = backfill.get("repos")
+    counts = states.items() if isinstance(states, dict) else ()
+    repos = ", ".join(f"{count:,} {STATE_WORDS.get(name, name)}" for name, count in counts if count)
+    records, rate = backfill.get("records", 0), backfill.get("recordsPerSecond", 0)
+    outcomes = ", ".join(
+        f"{each.get('count', 0):,} {each.get('outcome', '')}"
+        for each in backfill.get("outcomes", ())
+    )
+    listing = ", ".join(
+        f"{each.get('listing', '')} of {each.get('host', '')}"
+        for each in backfill.get("listing", ())
+    )
+    pairs: list[tuple[str, object]] = [("repos", repos or "none yet")]
+    if backfill.get("remaining"):
+        pairs.append(("to fetch", f"{backfill['remaining']:,} repos"))
+    if records:
+        pairs.append(("fetched", f"{records:,} records, {rate:,} a second"))
+    if outcomes:
+        pairs.append(("outcomes", outcomes))
+    if listing:
+        pairs.append(("listing", listing))
+    return pairs
