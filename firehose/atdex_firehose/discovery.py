@@ -93,15 +93,18 @@ class Discovery:
         epochs = await self._state.collection_epochs()
         backoff = self._backoff()
         while True:
+            failure: FetchFailed | None = None
             try:
                 await self._discover(host, epochs)
             except FetchFailed as error:
-                delay = backoff.next_delay()
-                log.warning("listing repos: %s; again in %.0f s", error, delay)
-                await asyncio.sleep(delay)
-                continue
+                failure = error
             finally:
                 self.counters.listing.pop(host, None)
+            if failure is not None:
+                delay = backoff.next_delay()
+                log.warning("listing repos: %s; again in %.0f s", failure, delay)
+                await asyncio.sleep(delay)
+                continue
             backoff.reset()
             again = self._again[host]
             await again.wait()
