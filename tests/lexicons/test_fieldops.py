@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -269,6 +272,21 @@ def test_operations_rows_and_literals_are_bounded() -> None:
         with pytest.raises(InvalidOps, match=reason):
             parse(FieldOps(tuple(ops)))
     assert len(parse(FieldOps((rename("a", "b"),) * OPS_MAX))) == OPS_MAX
+
+
+def test_every_operation_of_the_lexicon_is_read_and_documented() -> None:
+    document = json.loads(
+        (files("atdex_lexicons") / "documents/app/bsky/atdata/lens.json").read_text()
+    )
+    refs = document["defs"]["fieldOps"]["properties"]["ops"]["items"]["refs"]
+    samples = [rename("a", "b"), drop("a"), add("a", 1), cast("a", "int", "str")]
+    samples += [table("a", (1, 2)), select("a"), nest("n", "a"), hoist("n", "a")]
+    assert [f"#{op['op']}Op" for op in samples] == refs
+    assert len(parse(FieldOps(tuple(samples)))) == len(refs)
+    page = (Path(__file__).parents[2] / "docs" / "lenses.md").read_text()
+    for op in samples:
+        keys = ", ".join(f"`{key}`" for key in op if key != "op")
+        assert f"| `{op['op']}` | {keys} |" in page
 
 
 # Composing
