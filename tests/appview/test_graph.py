@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from atdex_appview.graph.facts import GraphChange, LensFact, SchemaFact
 from atdex_appview.graph.graph import MAX_FITS, LensGraph
 from tests.appview.graphs import (
-    ALICE,
-    BOB,
     CAROL,
     Records,
     expected,
@@ -20,6 +18,7 @@ from tests.appview.graphs import (
     schema_uri,
     simple,
 )
+from tests.appview.records import ALICE, BOB
 
 NAMES = ("A", "B", "C", "com.example.x@1.0.0", "com.example.x@1.1.0", "com.example.x@2.0.0")
 SCHEMAS = tuple(schema_uri(name, did) for did in (ALICE, CAROL) for name in NAMES)

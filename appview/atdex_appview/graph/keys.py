@@ -1,9 +1,9 @@
 """Record URIs as small numbers, a million of them in some 20 MB.
 
 A URI is kept as the number of its prefix (`at://did/collection/`, one for each repo and type) and
-its record key, which is nearly always a TID and so fits 64 bits. They are found again through a
-hash table of numbers alone: a dict of a million strings would take ten times as much. Any other
-URI is kept as the text that it is.
+its record key, which is nearly always a TID and so fits 63 bits (all TIDs before 2255 do). They are
+found again through a hash table of numbers alone: a dict of a million strings would take ten times
+as much. Any other URI is kept as the text that it is.
 
 The hash is keyed by the process, because strangers choose the record keys.
 """
@@ -28,7 +28,7 @@ _FIRST_CAPACITY = 1024
 _MAX_LOAD = 0.6
 """Part of the table that is in use before it grows; past it, probing gets long."""
 
-_TID = re.compile("[2-7a-j][2-7a-z]{12}")
+_TID = re.compile("[2-7ab][2-7a-z]{12}")
 _TID_CHARS = 13
 _DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _SHIFTS = tuple(range(60, -1, -5))
@@ -231,7 +231,7 @@ def _tids(rkeys: pa.StringArray) -> NDArray[np.int64]:
     good = np.ones(len(at), np.bool_)
     for place in range(_TID_CHARS):
         values = _VALUES[letters[bounds[at] + place]]
-        good &= values < (16 if place == 0 else 32)
+        good &= values < (8 if place == 0 else 32)
         found = (found << 5) | values
     numbers[at[good]] = found[good]
     return numbers

@@ -38,6 +38,12 @@ Trust = Literal["any", "declarative", "verified"]
 MAX_WORK = 40_000
 """Lenses looked at for the further paths and the choice among equals: some 10 ms."""
 
+HOP_WORK = 8
+"""What a lens on a shortest path costs beside those that were only looked at."""
+
+LEAST_HOPS = 100
+"""Lenses of each layer of shortest paths that are chosen among in any case."""
+
 PLAIN, UNVERIFIED = 16, 1
 """What a lens costs by rules 2 and 3. Paths have at most 8 lenses, so that counts do not mix."""
 
@@ -212,7 +218,7 @@ class _Search:
         if known:
             # Going forth first, so that no way begins with a hop that is known already.
             first = [hop for hop in self._admitted(source) if hop not in known]
-            self._work += len(first)
+            self._work += 4 * len(first)
         ahead_size, behind_size = self._size(ahead[0], False), self._size(behind[0], True)
         while len(ahead) + len(behind) - 2 < max_hops:
             if self._bounded and self._work + min(ahead_size, behind_size) // 2 > MAX_WORK:
@@ -255,8 +261,9 @@ class _Search:
         # From the meeting on to the target, keeping to layers that all lead there.
         layers: list[dict[int, list[Hop]]] = []
         here = meeting
+        left = len(ahead) + len(behind) - 2
         for there in reversed(behind[:-1]):
-            hops = self._between(here, there)
+            hops = self._between(here, there, left - len(layers))
             layers.append(hops)
             here = {schema for choices in hops.values() for _, schema in choices}
         ways = {self._target: [_ARRIVED]}
@@ -267,7 +274,7 @@ class _Search:
                 (source,) = ahead[0]
                 hops = {source: [hop for hop in first if hop[1] in ways]}
             else:
-                hops = self._between(ahead[at], ways.keys())
+                hops = self._between(ahead[at], ways.keys(), at + 1)
             ways = self._step(hops, ways, limit)
         (found,) = ways.values()
         return found
@@ -277,15 +284,23 @@ class _Search:
     ) -> dict[int, list[_Way]]:
         """The best ways on from each schema, given those from the next ones."""
         made = {}
+        ages = self._graph.lens_seen
+        # Where a lens has one end, no two choices are of the same age.
+        key = self._rank if self._graph.ranges else _cost_and_age
         for schema, choices in hops.items():
-            ranked = [
-                (self._cost(lens) + way.cost, self._graph.lens_seen[lens], lens, there, way)
+            ranked: list[_Choice] = [
+                (self._cost(lens) + ways[there][0].cost, ages[lens], lens, there, ways[there][0])
                 for lens, there in choices
-                for way in ways.get(there, ())
+                if there in ways
             ]
-            if limit == 1 and len(ranked) > 1:
-                least = min(ranked, key=_cost_and_age)[:2]
-                ranked = [one for one in ranked if one[:2] == least]
+            if len(ranked) > limit:
+                # The others begin no way that is among the best: each of these has a better one.
+                ranked = heapq.nsmallest(limit, ranked, key=key)
+            ranked = [
+                (cost - best.cost + way.cost, age, lens, there, way)
+                for cost, age, lens, there, best in ranked
+                for way in ways[there]
+            ]
             if len(ranked) > 1:
                 ranked.sort(key=self._rank)
             if ranked:
@@ -305,8 +320,14 @@ class _Search:
             (self._graph.seen[there], *way.schema_ages),
         )
 
-    def _between(self, here: Collection[int], there: Collection[int]) -> dict[int, list[Hop]]:
-        """The hops from one set of schemas into another; once the work is done, some of them."""
+    def _between(
+        self, here: Collection[int], there: Collection[int], shares: int
+    ) -> dict[int, list[Hop]]:
+        """The hops from one set of schemas into another; once the work is done, some of them.
+
+        `shares` are the layers, this one among them, that have what is left of the work.
+        """
+        allowed = max(LEAST_HOPS, (MAX_WORK - self._work) // shares // HOP_WORK)
         graph, admits = self._graph, self._admits
         forth = self._size(here, False) <= self._size(there, True)
         adjacency = graph.out if forth else graph.into
@@ -320,19 +341,23 @@ class _Search:
             for start in (schema, *ranges_of.get(schema, ())):
                 pairs = adjacency[start]
                 others, lenses = pairs[::2], pairs[1::2]
-                self._work += len(others)
                 for lens, other in compress(
                     zip(lenses, others, strict=True), map(wanted.__contains__, others)
                 ):
                     if admits is not None and not admits(lens):
                         continue
                     between = graph.ranges.get(other) if ranges_of else None
+                    allowed -= 1
+                    self._work += HOP_WORK
                     for end in (other,) if between is None else between.members:
                         if between is None or end in far:
                             one, hop = (schema, (lens, end)) if forth else (end, (lens, schema))
                             found.setdefault(one, []).append(hop)
+                    if allowed <= 0 and found:
+                        return found
+                self._work += len(others)
             if self._work > MAX_WORK and found:
-                break
+                return found
         return found
 
     # The graph, seen through what is trusted
