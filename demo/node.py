@@ -30,13 +30,14 @@ class NodeFailed(RuntimeError):
 class NodeProcess:
     """`atdex node run` on loopback, following `relay`. `log` receives all that it writes.
 
-    `handles` is asked which account a handle names: those here are in no DNS. `port` 0 is any that
-    is free. `url` says where it listens once the object exists. `flags` are passed on.
+    `relay` None: `flags` say what it follows. `handles` is asked which account a handle names:
+    those here are in no DNS. `port` 0 is any that is free. `url` says where it listens once the
+    object exists.
     """
 
     def __init__(
         self,
-        relay: str,
+        relay: str | None,
         plc: str,
         data_dir: Path,
         log: Path,
@@ -47,9 +48,11 @@ class NodeProcess:
     ) -> None:
         self._log = log
         self._offset = log.stat().st_size if log.exists() else 0
-        command = [str(COMMAND), "node", "run", "--relay", relay, "--plc", plc]
+        command = [str(COMMAND), "node", "run", "--plc", plc]
         command += ["--data-dir", str(data_dir), "--host", "127.0.0.1", "--port", str(port)]
         command += flags
+        if relay is not None:
+            command += ["--relay", relay]
         if handles is not None:
             command += ["--handle-service", handles]
         # Variables of whoever starts us are not meant for this node.

@@ -38,7 +38,8 @@ ANSWER_BYTES = 4_000_000
 REDIRECTS = 3
 """Relays send getRepo on to the PDS."""
 _HEADERS = {"accept-encoding": "identity", "user-agent": "atdex-firehose"}
-_UNKNOWN_METHOD = frozenset({404, 405, 501})
+_UNKNOWN_METHOD = frozenset({401, 404, 405, 501})
+"""401: a PDS passes on what it does not know, and asks for an account to do that for."""
 
 
 class RepoHosts:

@@ -347,6 +347,8 @@ class Resyncs:
     async def _deliver(self, repo: Repo, fetched: _Fetched, delivered: dict[str, str]) -> None:
         """What the fetched state has otherwise than what was delivered, in parts."""
         head = Head(fetched.commit.rev, fetched.commit.data)
+        # Its handle may have been verified since the repo was asked for, and been told of before.
+        identity = self._identities.cached(repo.did) or fetched.identity
         car = fetched.car
         changes: list[tuple[Action, str, bytes | None]] = []
         for path, cid in fetched.records.items():
@@ -373,7 +375,7 @@ class Resyncs:
             last = number == len(changes)
             if last or len(part) >= PART_OPS or size >= PART_BYTES:
                 event = CommitEvent(
-                    fetched.host, 0, repo.did, head.rev, "", tuple(part), fetched.identity, False
+                    fetched.host, 0, repo.did, head.rev, "", tuple(part), identity, False
                 )
                 self.counters.records += len(part)
                 rest = self._pipeline.out.deliver(
