@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from atdex_lexicons.dtypes import NUMBERS, DTypeOf, read_dtype
-from atdex_lexicons.errors import shown
+from atdex_lexicons.errors import shown, shown_value
 
 SCALARS: Final = ("str", "int", "float", "bool")
 
@@ -120,7 +120,7 @@ def _scalar(value: Any, source: str, target: str) -> Any:
         return value
     cast = _to(value, target)
     if _to(cast, source) != value:
-        raise CastRefused(f"{shown(repr(value))} does not come back from {target}")
+        raise CastRefused(f"{shown_value(value)} does not come back from {target}")
     return cast
 
 
@@ -134,7 +134,7 @@ def _typed(value: Any, name: str) -> bool | int | float | str:
         return _float(value)
     if name == "str" and isinstance(value, str):
         return value
-    raise CastRefused(f"{shown(repr(value))} is no {name}")
+    raise CastRefused(f"{shown_value(value)} is no {name}")
 
 
 def _to(value: bool | int | float | str, target: str) -> bool | int | float | str:
@@ -164,17 +164,17 @@ def _text(value: bool | int | float | str) -> str:
 def _bool(value: bool | int | float | str) -> bool:
     if isinstance(value, str):
         if value not in _VALUES:
-            raise CastRefused(f"{shown(value)} is neither true nor false")
+            raise CastRefused(f"{shown_value(value)} is neither true nor false")
         return _VALUES[value]
     if value not in (0, 1):
-        raise CastRefused(f"{value} is neither 0 nor 1")
+        raise CastRefused(f"{shown_value(value)} is neither 0 nor 1")
     return bool(value)
 
 
 def _int(value: bool | int | float | str) -> int:
     if isinstance(value, str):
         if len(value) > INTEGER_DIGITS_MAX + 1 or not _INTEGER.fullmatch(value):
-            raise CastRefused(f"{shown(value)} is no integer as it is written in text")
+            raise CastRefused(f"{shown_value(value)} is no integer as it is written in text")
         return int(value)
     if isinstance(value, float) and not value.is_integer():
         raise CastRefused(f"{value} is no integer")
@@ -183,11 +183,11 @@ def _int(value: bool | int | float | str) -> int:
 
 def _float(value: bool | int | float | str) -> float:
     if isinstance(value, str) and len(value) > NUMBER_CHARACTERS_MAX:
-        raise CastRefused(f"{shown(value)} is no number as it is written in text")
+        raise CastRefused(f"{shown_value(value)} is no number as it is written in text")
     try:
         return float(value)
     except (ValueError, OverflowError):
-        raise CastRefused(f"{shown(str(value)[:64])} is no float") from None
+        raise CastRefused(f"{shown_value(value)} is no float") from None
 
 
 # --- arrays -----------------------------------------------------------------------------------

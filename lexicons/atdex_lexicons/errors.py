@@ -31,6 +31,9 @@ from typing import NamedTuple
 SHOWN_CHARACTERS = 80
 """Characters of a foreign text that an error repeats: enough to find it, too few to flood a log."""
 
+SHOWN_BITS = 256
+"""Bits of an integer that an error repeats; Python refuses to write very long ones."""
+
 SHOWN_PROBLEMS = 5
 """Problems that `str(error)` spells out; `.problems` has them all."""
 
@@ -40,6 +43,19 @@ def shown(text: str) -> str:
     if len(text) > SHOWN_CHARACTERS:
         return f"{text[:SHOWN_CHARACTERS]!a}… ({len(text)} characters)"
     return repr(text) if text.isprintable() else ascii(text)
+
+
+def shown_value(value: object) -> str:
+    """A scalar quoted and shortened, anything else by its type: safe whatever it holds."""
+    if isinstance(value, int) and value.bit_length() > SHOWN_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, bytes):
+        return repr(value[:SHOWN_CHARACTERS])
+    return f"a {type(value).__name__}"
 
 
 class Problem(NamedTuple):

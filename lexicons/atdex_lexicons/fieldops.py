@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from atdex_lexicons.casts import Cast, CastRefused
-from atdex_lexicons.errors import NotApplicable, shown
+from atdex_lexicons.errors import NotApplicable, shown_value
 
 Sample = Mapping[str, Any]
 Scalar = bool | int | float | str | bytes | None
@@ -132,7 +132,7 @@ class MapValues:
     def _look_up(self, table: Mapping[Hashable, Scalar], value: Any) -> Scalar:
         key = key_of(value) if isinstance(value, Scalar) else None
         if key not in table:
-            raise _Refused(self.field, f"{shown(repr(value))} is not in the value table")
+            raise _Refused(self.field, f"{shown_value(value)} is not in the value table")
         return table[key]
 
 

@@ -16,7 +16,7 @@ from atdex_lexicons.casts import CastRefused
 from atdex_lexicons.checks import PROBLEMS_MAX
 from atdex_lexicons.compare import Comparer, described
 from atdex_lexicons.dtypes import read_dtype
-from atdex_lexicons.errors import InvalidOps, Problem, shown, step_path
+from atdex_lexicons.errors import InvalidOps, Problem, shown, shown_value, step_path
 from atdex_lexicons.fieldops import (
     Add,
     CastField,
@@ -241,7 +241,7 @@ class _Checking:
                 reason = misfit(default, kind, optional, self.nested)
             case _Constants(values=values):
                 if not any(same(default, value) for value in values):
-                    reason = f"{shown(repr(default))} is no value that the field has at this point"
+                    reason = f"{shown_value(default)} is no value that the field has at this point"
             case _Inner():
                 fields = tuple(_field(name, inner) for name, inner in slot.fields.items())
                 reason = misfit(default, Record(fields), False, self.nested)
@@ -297,7 +297,7 @@ class _Checking:
             case _Constants(values=values):
                 missing = [v for v in values if not _is_row(v) or key_of(v) not in table]
                 if missing:
-                    text = shown(repr(missing[0]))
+                    text = shown_value(missing[0])
                     return self.wrong("values", f"no row for {text}, which the field may have")
                 return _Constants(_distinct(table[key_of(value)] for value in values))
             case _Typed(type=kind, optional=optional):

@@ -14,7 +14,7 @@ from typing import Any, Final
 from atdex_lexicons.compare import described
 from atdex_lexicons.datamodel import INTEGER_MAX, INTEGER_MIN
 from atdex_lexicons.dtypes import read_dtype
-from atdex_lexicons.errors import shown
+from atdex_lexicons.errors import shown, shown_value
 from atdex_lexicons.model import (
     AnyType,
     Field,
@@ -126,4 +126,4 @@ def _first(reasons: Any) -> str | None:
 
 
 def _is_no(value: Any, name: str) -> str:
-    return f"{shown(repr(value))} is no {name}"
+    return f"{shown_value(value)} is no {name}"

@@ -78,6 +78,13 @@ def test_a_scalar_that_would_not_come_back_is_refused(source: str, target: str, 
         cast(source, target).get(value)
 
 
+@pytest.mark.parametrize("target", ["float", "str", "bool"])
+def test_an_integer_that_python_does_not_write_is_refused_by_its_size(target: str) -> None:
+    with pytest.raises(CastRefused) as refused:
+        cast("int", target).get(10**5000)
+    assert len(refused.value.reason) < 100
+
+
 def array(values: Any, dtype: str) -> np.ndarray[Any, Any]:
     return np.array(values, dtype=dtype)
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from atdex_lexicons.errors import NotApplicable
+from atdex_lexicons.errors import InvalidOps, NotApplicable
 from atdex_lexicons.fieldops import Op, apply_get, apply_put, lossy, same
 from atdex_lexicons.fieldops_check import check_ops, result_fields
 from atdex_lexicons.fieldops_compose import compose
@@ -31,6 +31,53 @@ def put(ops: tuple[Op, ...], view: Any, original: Any) -> dict[str, Any] | None:
         return apply_put(ops, view, original)
     except NotApplicable:
         return None
+
+
+KINDS = ("rename", "drop", "add", "cast", "map", "select", "nest", "hoist")
+
+anything = st.recursive(
+    st.sampled_from([None, True, 0, 1.5, 10**400, float("nan"), "", "a", "x" * 500, b"\xff"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+words = st.sampled_from(
+    ["a", "b", "c", "int", "str", "float", "bool", "uint8", "<f4", "O", "", "é"]
+)
+wild_ops = st.fixed_dictionaries(
+    {"op": st.sampled_from([*KINDS, "melt"])},
+    optional={
+        **dict.fromkeys(("from", "to", "field", "into"), words | anything),
+        **dict.fromkeys(("default", "value"), anything),
+        "fields": st.lists(words, max_size=3) | anything,
+        "values": st.lists(st.lists(anything, min_size=2, max_size=2), max_size=3) | anything,
+    },
+)
+
+
+@many
+@given(st.lists(wild_ops, max_size=4), schemas, st.dictionaries(st.sampled_from("abc"), anything))
+def test_whatever_strangers_write_is_refused_by_a_declared_error(
+    ops: list[Any], source: Schema, sample: Any
+) -> None:
+    code = FieldOps(tuple(ops))
+    problems = check_ops(code, source, source)
+    assert all(isinstance(problem.reason, str) for problem in problems)
+    for problem in problems:
+        assert len(str(problem)) < 1000
+    try:
+        parsed = parse(code)
+    except InvalidOps as invalid:
+        assert problems[: len(invalid.problems)] == list(invalid.problems)
+        return
+    # Samples that the schema does not describe, and lenses that do not type-check.
+    view = get(parsed, sample)
+    for changed in (sample, view):
+        for original in (sample, None):
+            if changed is not None:
+                back = put(parsed, changed, original)
+                assert back is None or same(apply_get(parsed, back), changed)
 
 
 class Case:
