@@ -1,6 +1,8 @@
 """A consumer in a process of its own, to be killed: see `corpus_conformance.conform_killed`.
 
 python -m tests.support.corpus_child RELAY PLC STATE MODEL COLLECTION...
+
+Says so on its output when it follows.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ async def main(relay: str, plc: str, state: str, kept: str, *collections: str) -
             timing=timing,
             resync=POLICY,
         ) as consumer:
+            print("following", flush=True)
             flushing = asyncio.create_task(_flush_often(consumer))
             async for event in consumer:
                 model.apply(event)

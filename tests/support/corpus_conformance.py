@@ -8,14 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +31,8 @@ from tests.support.replay_faults import Faults
 CHECK_SECONDS = 0.05
 SETTLED_SECONDS = 2.0
 """Nothing may be due within this time before the model is judged: more than `POLICY` waits."""
+KILLED_RATE = 1_000.0
+"""Frames a second where a process is killed: the kills are to fall among them."""
 WRONG_SECONDS = 3.0
 """How long a settled consumer may still be wrong: a timer of it may be about to fire."""
 
@@ -149,36 +149,44 @@ async def conform_killed(
     collections: Sequence[str],
     folder: Path,
     *,
+    kills: int,
     every: float,
     deadline: float,
-) -> tuple[list[str], int]:
-    """The same by a process that is killed every so many seconds until the model is right.
-
-    Returns what is wrong at the deadline, and how many times it was killed.
-    """
-    ends = time.monotonic() + deadline
+) -> list[str]:
+    """The same by a process that is killed so many times, each time so many seconds after it began
+    to follow, and then left alone. Returns what is wrong with its model at the end."""
     paths = [str(folder / "state.sqlite"), str(folder / "model.sqlite")]
     command = [sys.executable, "-m", f"{__package__}.corpus_child"]
     command += [network.url, network.plc, *paths, *collections]
-    kills = 0
     with Model(folder / "model.sqlite") as model:
-        while True:
-            child = subprocess.Popen(command)
-            try:
-                lives = time.monotonic() + every
-                while time.monotonic() < min(lives, ends):
-                    await asyncio.sleep(CHECK_SECONDS)
-                    if child.poll() is not None:
-                        raise RuntimeError(f"the consumer's process ended with {child.returncode}")
-                    at_end = network.host.position >= corpus.seqs[-1]
-                    if at_end and not differences(model, corpus, collections):
-                        return [], kills
-            finally:
-                os.kill(child.pid, signal.SIGKILL)
-                child.wait()
-            kills += 1
-            if time.monotonic() >= ends:
-                return differences(model, corpus, collections), kills
+        async with asyncio.timeout(deadline):
+            for _ in range(kills):
+                async with _child(command):
+                    await asyncio.sleep(every)
+        ends = time.monotonic() + deadline
+        async with _child(command) as child:
+            while wrong := differences(model, corpus, collections):
+                if child.returncode is not None:
+                    raise RuntimeError(f"the consumer's process ended with {child.returncode}")
+                if time.monotonic() > ends:
+                    break
+                await asyncio.sleep(CHECK_SECONDS)
+        return wrong
+
+
+@asynccontextmanager
+async def _child(command: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that follows, which its first line says; it is killed at the end."""
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        if not await child.stdout.readline():
+            raise RuntimeError("the consumer's process ended before it followed")
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
 
 
 async def _run(corpus: Corpus, seeds: range, deadline: float) -> int:
@@ -202,12 +210,13 @@ async def _run(corpus: Corpus, seeds: range, deadline: float) -> int:
         failures += bool(outcome.wrong)
         print(f"{'WRONG' if outcome.wrong else 'right'}  {name}: {outcome}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        async with ReplayNetwork(corpus, faults=Faults(1, 50, repo_share=0.5)) as network:
-            wrong, kills = await conform_killed(
-                network, corpus, datasets, Path(folder), every=3.0, deadline=deadline
+        faults = Faults(1, 50, repo_share=0.5)
+        async with ReplayNetwork(corpus, faults=faults, rate=KILLED_RATE) as network:
+            wrong = await conform_killed(
+                network, corpus, datasets, Path(folder), kills=10, every=2.0, deadline=deadline
             )
     failures += bool(wrong)
-    print(f"{'WRONG' if wrong else 'right'}  killed {kills} times: {wrong}")
+    print(f"{'WRONG' if wrong else 'right'}  killed ten times: {wrong}")
     return failures
 
 
