@@ -32,7 +32,9 @@ class Network:
     def app(self) -> Starlette:
         xrpc = {
             "com.atproto.sync.getRepo": self._get_repo,
+            "com.atproto.sync.getLatestCommit": self._latest_commit,
             "com.atproto.sync.listRepos": self._list_repos,
+            "com.atproto.repo.describeRepo": self._describe_repo,
             "com.atproto.identity.resolveHandle": self._resolve_handle,
         }
         stream = "/xrpc/com.atproto.sync.subscribeRepos"
@@ -75,6 +77,22 @@ class Network:
         if did not in self._recording.repos:
             return _refusal("RepoNotFound", f"Could not find repo for DID: {did}")
         return Response(self._recording.repos[did], media_type="application/vnd.ipld.car")
+
+    async def _latest_commit(self, request: Request) -> Response:
+        did = request.query_params.get("did", "")
+        if did not in self._recording.repos:
+            return _refusal("RepoNotFound", f"Could not find repo for DID: {did}")
+        cid, rev = _root(self._recording.repos[did])
+        return JSONResponse({"cid": cid, "rev": rev})
+
+    async def _describe_repo(self, request: Request) -> Response:
+        """Without what nobody here asks for: the handle and its document."""
+        did = request.query_params.get("repo", "")
+        if did not in self._recording.repos:
+            return _refusal("RepoNotFound", f"Could not find repo for DID: {did}")
+        _, blocks = libipld.decode_car(self._recording.repos[did])
+        types = {block["$type"] for block in blocks.values() if "$type" in block}
+        return JSONResponse({"did": did, "collections": sorted(types)})
 
     async def _list_repos(self, request: Request) -> Response:
         repos = [self._listed(did) for did in sorted(self._recording.repos)]

@@ -143,6 +143,10 @@ def test_the_sandbox_is_directory_and_host_of_every_account(
             resolved = http.get("/xrpc/com.atproto.identity.resolveHandle", params=handle)
             assert resolved.json() == {"did": did}
             repo = http.get("/xrpc/com.atproto.sync.getRepo", params={"did": did})
+            latest = http.get("/xrpc/com.atproto.sync.getLatestCommit", params={"did": did})
+            assert latest.json()["rev"] == listed[did]["rev"]
+            described = http.get("/xrpc/com.atproto.repo.describeRepo", params={"repo": did})
+            assert described.json()["collections"]
             if listed[did]["active"]:
                 assert repo.content == recording.repos[did]
             else:

@@ -11,7 +11,7 @@ import pytest
 
 from atdex_appview.methods import METHODS
 from atdex_appview.state import QuarantinedRecord
-from atdex_appview.store.base import Delete, Put
+from atdex_appview.store.base import Delete, Put, RepoChange
 from atdex_lexicons import Cid
 from atdex_lexicons.errors import Problem
 from atdex_lexicons.families import collections, to_record
@@ -140,6 +140,22 @@ def test_an_update_changes_the_record_and_not_the_place_in_the_list(
 
 
 # Naming things
+
+
+def test_a_record_without_a_signature_behind_it_is_marked_until_a_verified_one_comes(
+    index: Index, node: Node
+) -> None:
+    image = f"at://{ALICE}/science.alt.dataset.schema/3k2aaaaaaaaa2"
+    put = index.put(ALICE, to_record(dataset("retina", image)))
+    claim = RepoChange(ALICE, rev(1), (put,), None, None, verified=False)
+    index.apply(claim)
+    assert node.ask("getDataset", uri=put.uri)["dataset"]["verified"] is False
+    assert node.ask("searchDatasets", q="retina")["datasets"][0]["verified"] is False
+    index.apply(replace(claim, live=False, verified=True))
+    proven = node.ask("getDataset", uri=put.uri)["dataset"]
+    assert "verified" not in proven
+    index.apply(replace(claim, rev=rev(2)))
+    assert node.ask("getDataset", uri=put.uri)["dataset"] == proven
 
 
 def test_a_publisher_may_be_named_by_did_or_by_handle(index: Index, node: Node) -> None:

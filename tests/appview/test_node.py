@@ -27,6 +27,7 @@ from atdex_appview.config import SETTINGS, NodeConfig, load_config
 from atdex_lexicons.families import to_record
 from tests.appview.index import Index, dataset, schema
 from tests.appview.running import COMMAND, DEADLINE, environment, node
+from tests.appview.test_health import BACKFILL
 from tests.support.relay import FakePlc, FakeRelay
 from tests.support.repo import K256Key, Repo, account_frame, did_document, plc_did
 
@@ -232,6 +233,19 @@ def test_status_prints_how_a_node_is_and_fails_where_it_is_not_well(
         index.close("store")
         assert run(["node", "status", "--url", url]) == 1
         assert "does not answer" in capsys.readouterr().out
+
+
+def test_status_prints_how_fetching_repos_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Index.open(tmp_path) as index, index.serve(backfill=lambda: BACKFILL) as served:
+        assert run(["node", "status", "--url", str(served.http.base_url)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "5 synchronized, 2 incomplete, 1 being fetched" in out
+    assert "to fetch 3 repos" in out
+    assert "fetched 70 records, 12 a second" in out
+    assert "3 done, 2 unchanged" in out
+    assert "science.alt.dataset.entry of https://up.example" in out
 
 
 def test_status_of_what_is_no_node_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
