@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import libipld
 
+from atdex_firehose import limits
 from atdex_firehose.car import is_cbor_cid
 from atdex_firehose.errors import InvalidCommit
 from atdex_firehose.shown import shown
@@ -43,6 +44,8 @@ def parse_commit_object(block: bytes, did: str, rev: str | None = None) -> Commi
 
     Raises InvalidCommit, for any input.
     """
+    if len(block) > limits.COMMIT_BYTES:
+        raise InvalidCommit(did, f"a commit of {len(block)} bytes, over {limits.COMMIT_BYTES}")
     try:
         value = libipld.decode_dag_cbor(block)
     except (ValueError, RecursionError) as error:

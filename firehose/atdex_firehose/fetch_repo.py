@@ -35,6 +35,8 @@ ANSWER_SECONDS = 30.0
 """For a short answer."""
 ANSWER_BYTES = 4_000_000
 """A page of 1,000 repos is some 200 KB."""
+SHORT_BYTES = 500_000
+"""What is said of one repo. Four million bytes of JSON can hold the event loop up for a second."""
 REDIRECTS = 3
 """Relays send getRepo on to the PDS."""
 _HEADERS = {"accept-encoding": "identity", "user-agent": "atdex-firehose"}
@@ -88,7 +90,9 @@ class RepoHosts:
 
     async def latest_rev(self, host: str, did: str) -> str:
         """The rev of the repo's last commit, by the host's word. Raises FetchFailed."""
-        answer = await self._ask(host, "com.atproto.sync.getLatestCommit", {"did": did})
+        answer = await self._ask(
+            host, "com.atproto.sync.getLatestCommit", {"did": did}, SHORT_BYTES
+        )
         rev = answer.get("rev")
         if type(rev) is not str:
             raise FetchFailed(host, "an answer without a rev")
@@ -96,7 +100,7 @@ class RepoHosts:
 
     async def collections(self, host: str, did: str) -> list[str]:
         """The collections that the repo has, by the host's word. Raises FetchFailed."""
-        answer = await self._ask(host, "com.atproto.repo.describeRepo", {"repo": did})
+        answer = await self._ask(host, "com.atproto.repo.describeRepo", {"repo": did}, SHORT_BYTES)
         found = answer.get("collections")
         if type(found) is not list:
             raise FetchFailed(host, "an answer without collections")
@@ -116,7 +120,7 @@ class RepoHosts:
         if collection is not None:
             method = "com.atproto.sync.listReposByCollection"
             params["collection"] = collection
-        answer = await self._ask(host, method, params)
+        answer = await self._ask(host, method, params, ANSWER_BYTES)
         repos, following = answer.get("repos"), answer.get("cursor")
         if type(repos) is not list:
             raise FetchFailed(host, "an answer without repos")
@@ -125,13 +129,15 @@ class RepoHosts:
             following if type(following) is str and following else None
         )
 
-    async def _ask(self, host: str, method: str, params: Mapping[str, str]) -> dict[str, Any]:
+    async def _ask(
+        self, host: str, method: str, params: Mapping[str, str], most: int
+    ) -> dict[str, Any]:
         async with self._get(host, method, params, ANSWER_SECONDS) as got:
             raw = bytearray()
             async for chunk in got.aiter_raw():
                 raw += chunk
-                if len(raw) > ANSWER_BYTES:
-                    raise FetchFailed(host, f"an answer of more than {ANSWER_BYTES} bytes")
+                if len(raw) > most:
+                    raise FetchFailed(host, f"an answer of more than {most} bytes")
         try:
             answer = orjson.loads(raw)
         except ValueError:

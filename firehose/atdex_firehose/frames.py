@@ -105,6 +105,8 @@ def split(raw: bytes) -> tuple[Kind, dict[str, Any]]:
     """
     if len(raw) > limits.FRAME_BYTES:
         raise InvalidFrame(f"{len(raw)} bytes, more than {limits.FRAME_BYTES}")
+    if len(raw) > limits.LARGE_FRAME_BYTES and _has_more_items(raw, limits.FRAME_ITEMS):
+        raise InvalidFrame(f"more than {limits.FRAME_ITEMS} CBOR items")
     try:
         parts = libipld.decode_dag_cbor_multi(raw)
     except (ValueError, RecursionError) as error:
@@ -128,6 +130,27 @@ def split(raw: bytes) -> tuple[Kind, dict[str, Any]]:
     if type(body) is not dict:
         raise InvalidFrame("the body is not a map")
     return cast(Kind, kind), body
+
+
+def _has_more_items(raw: bytes, most: int) -> bool:
+    """Whether more than so many CBOR items stand in a row, nested or not, before one that is not
+    well-formed. Strings are passed over."""
+    at, total = 0, len(raw)
+    for _ in range(most):
+        if at >= total:
+            return False
+        first = raw[at]
+        at += 1
+        value = first & 31
+        if value >= 24:
+            if value > 27:
+                return False
+            size = 1 << (value - 24)
+            value = int.from_bytes(raw[at : at + size])
+            at += size
+        if first >> 5 in (2, 3):
+            at += value
+    return at < total
 
 
 def seq_of(body: Body) -> int:

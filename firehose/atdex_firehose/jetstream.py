@@ -36,6 +36,8 @@ from atdex_lexicons.syntax import is_datetime, is_did, is_nsid, is_record_key, i
 
 _ACTIONS = frozenset({"create", "update", "delete"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RECORD_ITEMS = 100_000
+"""Values in one record. A million empty lists fit into a record, and take seconds to encode."""
 _TIME_MAX = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
 
@@ -139,6 +141,8 @@ def _commit(did: str, commit: dict[str, Any], seq: int, time: str) -> LightCommi
 def _record(did: str, path: str, commit: dict[str, Any]) -> tuple[str, bytes]:
     """The CID and the bytes of the record, which fit each other."""
     stated = commit.get("cid")
+    if _has_more_items(commit.get("record"), RECORD_ITEMS):
+        raise InvalidEvent(did, f"{path}: a record of more than {RECORD_ITEMS} values")
     try:
         cid = Cid.parse(stated if type(stated) is str else "")
         raw = datamodel.encode(datamodel.from_json(commit.get("record")))
@@ -154,3 +158,17 @@ def _record(did: str, path: str, commit: dict[str, Any]) -> tuple[str, bytes]:
     if found != cid:
         raise InvalidEvent(did, f"{path}: the record has the CID {found}, not {cid} as stated")
     return str(cid), raw
+
+
+def _has_more_items(value: object, most: int) -> bool:
+    """Whether a value holds more than so many others."""
+    waiting = [value]
+    count = 0
+    while waiting:
+        inner = waiting.pop()
+        if type(inner) is dict or type(inner) is list:
+            count += len(inner)
+            if count > most:
+                return True
+            waiting += inner.values() if type(inner) is dict else inner
+    return False

@@ -5,11 +5,21 @@ from __future__ import annotations
 FRAME_BYTES = 5_000_000
 """One WebSocket message (specification)."""
 
+FRAME_ITEMS = 100_000
+"""CBOR items of one frame: 200 ops have 2,000. A frame of five million empty lists would take
+seconds and 500 MB to decode."""
+
+LARGE_FRAME_BYTES = 250_000
+"""Only a frame with more is counted: fewer bytes cannot hold items enough to matter."""
+
 BLOCKS_BYTES = 2_000_000
 """`#commit.blocks` (specification)."""
 
 SYNC_BLOCKS_BYTES = 10_000
 """`#sync.blocks`: one commit block and nothing else (specification)."""
+
+COMMIT_BYTES = SYNC_BLOCKS_BYTES
+"""One commit object, some 250 bytes: a `#sync` must be able to carry it."""
 
 RECORD_BYTES = 1_000_000
 """One record block (specification)."""
