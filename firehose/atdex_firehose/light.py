@@ -8,6 +8,7 @@ is tracked, so nothing is fetched, and what the Jetstream leaves out stays missi
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from functools import partial
 
 from atdex_firehose import limits
@@ -29,6 +30,9 @@ from atdex_firehose.stats import Counters
 
 REVS = 65_536
 """Repos of which the paths at the last rev are remembered; about 20 MB."""
+UNVERIFIED = ""
+"""Noted in place of the CID of what was delivered. No record has it, so a relay that is followed
+later, with this state, has all of it delivered again, verified, or as deleted."""
 
 
 class Light:
@@ -105,7 +109,7 @@ class Light:
             repo,
             Head(commit.rev, EMPTY_ROOT),
             holds=[(upstream.watermark, commit.seq)],
-            ops=commit.ops,
+            ops=[op if op.cid is None else replace(op, cid=UNVERIFIED) for op in commit.ops],
         )
 
     def _came_before(self, commit: LightCommit, repo: Repo) -> bool:

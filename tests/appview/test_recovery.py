@@ -184,3 +184,30 @@ async def test_a_record_of_a_jetstream_is_served_with_the_mark_that_it_is_unveri
             listed = (await running.ask("listDatasets"))["datasets"]
             assert [view["verified"] for view in listed] == [False, False]
             assert await running.stop() == 0
+
+
+async def test_records_of_a_jetstream_lose_their_mark_when_the_repo_is_fetched_through_a_relay(
+    world: World, tmp_path: Path
+) -> None:
+    alice = world.account(ALICE)
+    world.write(alice, "one", sent=False)
+    time_us = 1_780_000_000_000_000
+    async with FakeJetstream() as jetstream:
+        for name in ("one", "invented"):
+            jetstream.send(commit_message(time_us, ALICE, alice.rev, path(name), entry(name)))
+        flags = ("--jetstream", jetstream.url, "--plc", world.plc.url)
+        async with node(tmp_path / "data", None, *flags) as running:
+            await serves(running, "one", "invented")
+            before = (await running.ask("listDatasets"))["datasets"][-1]
+            assert before["record"]["name"] == "one"
+            assert before["verified"] is False
+            assert await running.stop() == 0
+    world.write(alice, "two")
+    async with world.node(tmp_path / "data") as running:
+        await serves(running, "one", "two")
+
+        def verified(answer: Any) -> bool:
+            return not any("verified" in view for view in answer["datasets"])
+
+        listed = await running.until(verified, "listDatasets")
+        assert listed["datasets"][-1]["firstSeen"] == before["firstSeen"]
