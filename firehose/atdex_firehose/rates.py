@@ -107,7 +107,7 @@ def retry_after(value: str | None) -> float | None:
         return min(float(text), PAUSE_SECONDS)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a year or an offset that no clock has
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

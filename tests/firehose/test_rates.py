@@ -116,6 +116,21 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
-@pytest.mark.parametrize("value", [None, "", "soon", "-1", "1.5", "٣", "9" * 100, "Wed, 99 Oct"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "soon",
+        "-1",
+        "1.5",
+        "٣",
+        "9" * 100,
+        "Wed, 99 Oct",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "01 Jan 2020 00:00:00 +9999999999999",
+        "01 Jan 2020 00:00:00 +2999999999999",
+    ],
+)
 def test_any_other_retry_after_is_none(value: str | None) -> None:
     assert retry_after(value) is None
