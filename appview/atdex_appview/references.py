@@ -7,19 +7,14 @@ from itertools import islice
 
 from atdex_appview.lookup import NOUNS, canonical_uri
 from atdex_appview.store.base import IndexStore
+from atdex_lexicons.compare import nested_uris
 from atdex_lexicons.errors import Problem, step_path
 from atdex_lexicons.model import (
     Dataset,
-    Field,
-    FieldType,
     Kind,
     Label,
     Lens,
-    ListOf,
-    MapOf,
     Model,
-    Nested,
-    Record,
     Schema,
     Verification,
 )
@@ -76,7 +71,7 @@ def _paths(record: object, texts: Collection[str]) -> dict[str, str]:
 def _references(model: Model) -> Iterator[tuple[str, Kind]]:
     match model:
         case Schema(fields=fields):
-            for uri in _nested(fields):
+            for uri in nested_uris(fields):
                 yield uri, "schema"
         case Dataset(schema_uri=uri, previous_version=previous):
             yield uri, "schema"
@@ -89,15 +84,3 @@ def _references(model: Model) -> Iterator[tuple[str, Kind]]:
             yield uri, "dataset"
         case Verification(lens_uri=uri):
             yield uri, "lens"
-
-
-def _nested(fields: tuple[Field, ...]) -> Iterator[str]:
-    pending: list[FieldType] = [field.type for field in fields]
-    while pending:
-        match pending.pop():
-            case Nested(schema_uri=uri):
-                yield uri
-            case ListOf(items=inner) | MapOf(values=inner):
-                pending.append(inner)
-            case Record(fields=inside):
-                pending += [field.type for field in inside]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,13 @@ def test_a_scalar_is_cast_and_comes_back(
 def test_a_scalar_that_would_not_come_back_is_refused(source: str, target: str, value: Any) -> None:
     with pytest.raises(CastRefused):
         cast(source, target).get(value)
+
+
+def test_put_keeps_the_originals_own_value_where_the_view_shows_the_same() -> None:
+    found = cast("float", "str").put("0.0", -0.0)
+    assert math.copysign(1, found) == -1
+    assert type(cast("float", "str").put("3.0", 3)) is int
+    assert cast("float", "str").put("4.0", 3) == 4.0
 
 
 @pytest.mark.parametrize("target", ["float", "str", "bool"])

@@ -302,6 +302,7 @@ def test_every_operation_of_the_lexicon_is_read_and_documented() -> None:
         ([hoist("n", "a"), nest("n", "a")], []),
         ([nest("n", "a"), hoist("n", "b")], [nest("n", "a"), hoist("n", "b")]),
         ([select("a", "b"), select("b")], [select("b")]),
+        ([select("a"), select("b")], [select("a"), select("b")]),
         ([rename("a", "b"), nest("n", "b"), hoist("n", "b"), rename("b", "c")], [rename("a", "c")]),
     ],
 )
