@@ -305,7 +305,17 @@ def test_the_time_to_wait_is_read_and_bounded(
     assert low <= error.retry_after <= high
 
 
-@pytest.mark.parametrize("value", ["soon", "-5", "1.5", NEVER, "Mon, 01 Jan 2001 00:00:00"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "01 Jan 2020 00:00:00 +9999999999999",
+        "soon",
+        "-5",
+        "1.5",
+        NEVER,
+        "Mon, 01 Jan 2001 00:00:00",
+    ],
+)
 def test_a_time_to_wait_that_makes_no_sense_is_none(make: Call, value: str) -> None:
     with answering(lambda: json_text(b"{}", 429, retry_after=value)) as url:
         error = refused(make(url))

@@ -198,7 +198,7 @@ def _retry_after(headers: httpx.Headers) -> int | None:
     elif after:
         try:
             seconds = (parsedate_to_datetime(after) - now).total_seconds()
-        except (ValueError, TypeError):  # no date, or one without a time zone
+        except (ValueError, TypeError, OverflowError):  # no date, no zone, no year
             seconds = None
     elif reset.isdecimal() and len(reset) < 12:
         seconds = int(reset) - now.timestamp()
