@@ -2,14 +2,15 @@
 recorded from a real PDS. See `record_corpus`, which takes a few minutes the first time.
 
 Every consumer is a process of its own, and so is the network; they take turns, several rounds, and
-the median counts. Ratios compare within the same run. `python -m tests.benchmarks.firehose --long`
-adds the memory over 5 million events on end, and over many consumers one after the other.
+the best counts: what else runs on the machine only ever slows them down. Ratios compare within the
+same run, by the clock and by the time of the processor, which a busy machine changes less.
+`python -m tests.benchmarks.firehose --long` adds the memory over 5 million events on end, and over
+many consumers one after the other.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from collections import defaultdict
@@ -47,6 +48,7 @@ CONSUMERS: dict[str, tuple[str, Sequence[str]]] = {
     FOLLOW: ("ours", ()),
     VERIFY: ("ours", EVERYTHING),
 }
+VERIFIED_SHARE = 0.95
 SDK = "atproto SDK, every message parsed"
 DECODE = "picows, drain + decode + filter"
 
@@ -64,43 +66,48 @@ def consume(network: ReplayProcess, kind: str, collections: Sequence[str]) -> di
 
 def measure(corpus: Corpus, rounds: int) -> list[Row]:
     begun = _begun(corpus)
-    rates: dict[str, list[float]] = defaultdict(list)
-    verified: list[float] = []
-    last: dict[str, dict[str, Any]] = {}
+    results: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with ReplayProcess(corpus.parameters.path, begun=begun) as network:
         for _ in range(rounds):
             for name, (kind, collections) in CONSUMERS.items():
-                last[name] = consume(network, kind, collections)
-                rates[name].append(last[name]["frames"] / last[name]["seconds"])
-            verified.append(last[VERIFY]["verified"] / last[VERIFY]["seconds"])
-    _check(corpus, begun, last)
-    middle = {name: statistics.median(of) for name, of in rates.items()}
-    rows: list[Row] = [(name, rate, "events/s", "") for name, rate in middle.items()]
-    rows += [
-        ("follow and filter / SDK", middle[FOLLOW] / middle[SDK], "times", ">= 4"),
-        ("follow and filter / drain + decode", middle[FOLLOW] / middle[DECODE], "times", ">= 0.5"),
-        ("commits verified, every repo", statistics.median(verified), "commits/s", ">= 7000"),
+                results[name].append(consume(network, kind, collections))
+    for name, of in results.items():
+        for result in of:
+            _check(corpus, begun, name, result)
+
+    def best(name: str, count: str = "frames", by: str = "seconds") -> float:
+        return max(float(result[count] / result[by]) for result in results[name])
+
+    def ratio(name: str, other: str, by: str) -> float:
+        return best(name, by=by) / best(other, by=by)
+
+    rows: list[Row] = [(name, best(name), "events/s", "") for name in results]
+    for other, target in ((SDK, ">= 4"), (DECODE, ">= 0.5")):
+        rows += [
+            (f"follow / {other}", ratio(FOLLOW, other, by), unit, told)
+            for by, unit, told in (("seconds", "times", target), ("cpu", "times, CPU", ""))
+        ]
+    return [
+        *rows,
+        ("every repo verified", best(VERIFY, "verified"), "commits/s", ">= 7000"),
+        ("every repo verified", best(VERIFY, "verified", "cpu"), "commits/CPU s", ""),
     ]
-    return rows
 
 
 def _begun(corpus: Corpus) -> int:
     return corpus.seqs[int(len(corpus.seqs) * BEGUN_SHARE)]
 
 
-def _check(corpus: Corpus, begun: int, last: dict[str, dict[str, Any]]) -> None:
-    """Figures count only if the work was done: nobody saw fewer frames, few commits were refused
-    (those whose key had changed when they came), and the others were verified."""
-    sent = sum(seq > begun for seq in corpus.seqs)
-    commits = sum(kind == "#commit" and body["seq"] > begun for kind, body in corpus.decoded)
-    for name, result in last.items():
-        if result["frames"] != sent:
-            raise RuntimeError(f"{name}: {result['frames']} frames of {sent}")
-    if last[VERIFY]["verified"] < commits * 0.95:
-        raise RuntimeError(f"not every commit of {commits} was verified: {last[VERIFY]}")
-    kept = last[SDK]["kept"]
-    if last[FOLLOW]["verified"] < kept * 0.95:
-        raise RuntimeError(f"not every commit of {kept} was verified: {last[FOLLOW]}")
+def _check(corpus: Corpus, begun: int, name: str, result: dict[str, Any]) -> None:
+    """Figures count only if the work was done: every frame was seen, and the commits that were to
+    be verified were, but for the few whose key had changed when they came."""
+    sent = [(kind, body) for kind, body in corpus.decoded if body["seq"] > begun]
+    commits = [body["ops"] for kind, body in sent if kind == "#commit"]
+    wanted = set(dataset_collections())
+    kept = [ops for ops in commits if any(op["path"].partition("/")[0] in wanted for op in ops)]
+    least = {VERIFY: len(commits), FOLLOW: len(kept)}.get(name, 0) * VERIFIED_SHARE
+    if result["frames"] != len(sent) or result.get("verified", 0) < least:
+        raise RuntimeError(f"{name} did not do it all: {result}, of {len(commits)} commits")
 
 
 def endurance(corpus: Corpus) -> list[Row]:
