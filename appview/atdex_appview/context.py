@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from atdex_appview.graph.graph import LensGraph
+from atdex_appview.graph.reach import Reaches
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import State
 from atdex_appview.status import Upstream
@@ -46,6 +48,8 @@ class Context:
     store: IndexStore
     search: SearchIndex
     state: State
+    graph: LensGraph
+    reaches: Reaches
     did: str
     origin: str
     upstreams: Callable[[], Sequence[Upstream]] = tuple

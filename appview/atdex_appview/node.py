@@ -1,7 +1,7 @@
 """One running node: stores, firehose, writer and server in one process and one event loop.
 
-Start: the stores open and the search index catches up; the firehose connects; the server accepts
-connections; the ready line.
+Start: the stores open, the search index catches up and the lens graph is loaded; the firehose
+connects; the server accepts connections; the ready line.
 Stop (SIGTERM, SIGINT): the firehose is read no further, what was read is written, the server ends
 its requests, the cursors are saved, the stores close. A part that ends by itself stops the node
 in the same order, and its error ends the process.
@@ -12,6 +12,7 @@ Durability: see `writer`. Stopping only shortens what the next start reads again
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -27,6 +28,9 @@ from atdex_appview.catch_up import catch_up
 from atdex_appview.config import NodeConfig
 from atdex_appview.context import Context
 from atdex_appview.errors import ListenFailed
+from atdex_appview.graph.following import GraphFollower
+from atdex_appview.graph.graph import LensGraph
+from atdex_appview.graph.reach import Reaches
 from atdex_appview.ingest import Ingest
 from atdex_appview.metrics import Metrics
 from atdex_appview.recovery import fetch_anew, is_behind
@@ -127,6 +131,11 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         indexed = await catch_up(store, search, state)
         if indexed:
             log.info("the search index was brought up to the records", extra={"datasets": indexed})
+        graph = LensGraph()
+        follower = GraphFollower(store, graph)
+        await asyncio.to_thread(follower.load)
+        # What was loaded stays: a full collection would go through all of it each time, for 60 ms.
+        gc.freeze()
         wanted = CollectionPatterns(config.collections or family_collections())
         handles = await stack.enter_async_context(
             HandleResolver(
@@ -154,6 +163,8 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             store=store,
             search=search,
             state=state,
+            graph=graph,
+            reaches=Reaches(graph),
             did=config.did(port),
             origin=config.origin(port),
             upstreams=UpstreamWatch(consumer.stats).look,
@@ -161,7 +172,12 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
         )
         writer = Writer(
-            store, search, state, max_batch=config.batch_size, max_delay=config.batch_delay
+            store,
+            search,
+            state,
+            max_batch=config.batch_size,
+            max_delay=config.batch_delay,
+            follow=follower.follow,
         )
         yield Node(context, consumer, writer, Ingest(consumer, context.catalog, writer, state))
 

@@ -119,7 +119,8 @@ class WriterCounters:
 class Writer:
     """Submit changes while `run` runs. One event loop; the stores work in threads.
 
-    `max_batch` counts records, `max_delay` is in seconds.
+    `max_batch` counts records, `max_delay` is in seconds. `follow` is called with each batch that
+    the store has applied, in their order, before the next one and before step 2.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Writer:
         max_batch: int = DEFAULT_BATCH,
         max_delay: float = DEFAULT_DELAY,
         idle_seconds: float = IDLE_SECONDS,
+        follow: Callable[[Sequence[Change]], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -139,6 +141,7 @@ class Writer:
         self._max_batch = max_batch
         self._max_delay = max_delay
         self._idle_seconds = idle_seconds
+        self._follow = follow
         self._clock = clock
         self._waiting: deque[_Item] = deque()
         self._waiting_load = _Load()
@@ -233,10 +236,15 @@ class Writer:
                 return
             changes = [item.change for item in batch if item.change is not None]
             now = int(self._clock() * 1_000_000)
-            apply = partial(self._store.apply, changes, now)
-            applied = await self._step("record store", batch, apply)
+            applied = await self._step("record store", batch, partial(self._apply, changes, now))
             self._untidy = True
             await self._stored.put((batch, applied))
+
+    def _apply(self, changes: Sequence[Change], now: int) -> Applied:
+        applied = self._store.apply(changes, now)
+        if self._follow is not None:
+            self._follow(changes)
+        return applied
 
     async def _gather(self) -> list[_Item]:
         """The next batch: full, or as old as a change may get. Empty when closing and done."""

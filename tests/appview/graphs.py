@@ -24,7 +24,7 @@ CAROL = "did:plc:carol000000000000000000a"
 
 
 def schema_uri(name: str, did: str = ALICE) -> str:
-    """`com.example.image@1.0.0` stays as it is; a letter becomes a TID."""
+    """`com.example.image` stays as it is; a letter becomes a TID."""
     rkey = name if len(name) > 2 else rev(1 + sum(map(ord, name)))
     return f"at://{did}/{COLLECTIONS['schema']}/{rkey}"
 
@@ -65,14 +65,13 @@ class Records:
         if within is None:
             return {uri} & self.schemas.keys()
         anchor = self.schemas.get(uri)
-        repo, _, rkey = uri.rpartition("/")
+        repo = uri.rpartition("/")[0]
         found = set()
         for other in self.schemas.values():
-            other_repo, _, other_rkey = other.uri.rpartition("/")
+            other_repo = other.uri.rpartition("/")[0]
             named = anchor is not None and anchor.name == other.name
-            line = named or other_rkey.partition("@")[0] == rkey.partition("@")[0]
             fits = other.version == version or within.fits(semver_key(other.version))
-            if repo == other_repo and line and fits:
+            if repo == other_repo and named and fits:
                 found.add(other.uri)
         return found
 

@@ -17,6 +17,9 @@ import httpx
 
 from atdex_appview.app import build_app
 from atdex_appview.context import Context
+from atdex_appview.graph.following import GraphFollower
+from atdex_appview.graph.graph import LensGraph
+from atdex_appview.graph.reach import Reaches
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import Notes, QuarantinedRecord, State
 from atdex_appview.status import IngestWord, Upstream
@@ -107,6 +110,9 @@ class Index:
         self.store = store
         self.search = search
         self.state = state
+        self.graph = LensGraph()
+        self._follower = GraphFollower(store, self.graph)
+        self._follower.load()
         self._commits = 0
         self._records = 0
         self._handles: dict[str, str | None] = {ALICE: "alice.test", BOB: "bob.test"}
@@ -129,7 +135,9 @@ class Index:
         """Through the writer, as the ingestion does."""
 
         async def write() -> None:
-            writer = Writer(self.store, self.search, self.state, max_delay=0.0)
+            writer = Writer(
+                self.store, self.search, self.state, max_delay=0.0, follow=self._follower.follow
+            )
             running = asyncio.create_task(writer.run())
             for change in changes:
                 await writer.submit(change, lambda: None)
@@ -203,6 +211,8 @@ class Index:
             store=self.store,
             search=self.search,
             state=self.state,
+            graph=self.graph,
+            reaches=Reaches(self.graph),
             did="did:web:index.example",
             origin="https://index.example",
             upstreams=upstreams,

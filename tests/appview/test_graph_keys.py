@@ -19,7 +19,7 @@ RKEYS = (
     "kzzzzzzzzzzzz",
     "3K2aaaaaaaaaa",
     "self",
-    "com.example.image@1.0.0",
+    "com.example.image-v1.0.0",
     "",
 )
 URIS = [f"at://{did}/{LENSES}/{rkey}" for did in (ALICE, BOB) for rkey in RKEYS]

@@ -78,7 +78,7 @@ def all_paths(
 @st.composite
 def networks(draw: st.DrawFn) -> Records:
     records = simple({}, NAMES)
-    versions = [schema_uri(f"com.example.x@1.{minor}.0") for minor in range(3)]
+    versions = [schema_uri(f"com.example.x-v1.{minor}.0") for minor in range(3)]
     for minor, uri in enumerate(versions):
         records.schemas[uri] = SchemaFact(uri, "X", f"1.{minor}.0", 20 + minor)
     ends = st.tuples(

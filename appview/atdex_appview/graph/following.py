@@ -92,10 +92,9 @@ class GraphFollower:
             for part in self._store.graph_rows(kind, dids=dids):
                 found.update(dict.fromkeys(part["uri"].to_pylist()))
         prefixes = [f"at://{did}/{nsid}/" for did in dids for nsid in family_collections()]
-        with self._graph.lock:
-            for kind, keys in (("schema", self._graph.schemas), ("lens", self._graph.lenses)):
-                for key in keys.with_prefix(prefixes):
-                    uris[kind][keys.uri(key)] = None
+        schemas, lenses = self._graph.held(prefixes)
+        uris["schema"].update(dict.fromkeys(schemas))
+        uris["lens"].update(dict.fromkeys(lenses))
         for did in dids:
             uris["lens"].update(dict.fromkeys(self._graph.verified_by(did)))
 

@@ -23,7 +23,7 @@ import secrets
 import threading
 from array import array
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +58,7 @@ _NONE: array[int] = array("i")
 
 class _Range:
     """The versions of the schema `anchor` that fit: schemas of the same repo and type with the
-    same name, or the same name in their record keys (`com.example.image@1.2.0`).
+    same name. Without the record that is named there is no name, and so nothing that fits.
     """
 
     __slots__ = ("anchor", "fitting", "members", "text")
@@ -110,7 +110,7 @@ class LensGraph:
     def schema(self, uri: str) -> int | None:
         """The vertex of a schema that is there."""
         vertex = self.schemas.find(uri)
-        return vertex if vertex is not None and self.seen[vertex] > ABSENT else None
+        return vertex if vertex is not None and self.seen[vertex] > 0 else None
 
     def from_schema(self, vertex: int) -> Iterator[tuple[int, int]]:
         """(lens, schema that it leads to) of every connected lens that reads this schema."""
@@ -136,6 +136,18 @@ class LensGraph:
         """The URI of the lens that counts this verification. Takes the lock."""
         with self.lock:
             return self._verified_lens.get(verification_uri)
+
+    def held(self, prefixes: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The URIs of the schemas and of the lenses that begin with one of `at://did/collection/`.
+        Takes the lock.
+        """
+        with self.lock:
+            schemas = [one for one in self.schemas.with_prefix(prefixes) if self.seen[one] > 0]
+            lenses = self.lenses.with_prefix(prefixes)
+            return (
+                [self.schemas.uri(schema) for schema in schemas],
+                [self.lenses.uri(lens) for lens in lenses],
+            )
 
     def verified_by(self, did: str) -> list[str]:
         """The URIs of the lenses that this account has verified. Takes the lock."""
@@ -218,8 +230,8 @@ class LensGraph:
         self, uri: str, fact: SchemaFact | None, loose: set[int], lines: set[Line]
     ) -> bool:
         if fact is None:
-            vertex = self.schemas.find(uri)
-            if vertex is None or self.seen[vertex] == ABSENT:
+            vertex = self.schema(uri)
+            if vertex is None:
                 return False
             lines.update(self._lines(vertex))
             self.seen[vertex] = ABSENT
@@ -396,15 +408,15 @@ class LensGraph:
     # Ranges
 
     def _lines(self, vertex: int) -> list[Line]:
-        """What a schema has in common with its other versions: repo and type, and one of these.
+        """What a schema has in common with its other versions, and what it has for itself.
 
-        Nothing where no range is about that repo and type.
+        Nothing where no range is about its repo and type.
         """
         prefix = self.schemas.prefix_of(vertex)
         if prefix not in self._ranges_in:
             return []
         rkey = self.schemas.uri(vertex)[len(prefix) :]
-        found = [(prefix, f"rkey {rkey.partition('@')[0]}")]
+        found = [(prefix, f"rkey {rkey}")]
         named = self._names[vertex]
         if named is not None:
             found.append((prefix, f"name {named[0]}"))

@@ -80,7 +80,7 @@ def verifiers(
 def _batches(
     cursor: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    reader: pa.RecordBatchReader = cursor.execute(query, list(parameters)).to_arrow_reader(
+    reader: pa.RecordBatchReader = cursor.sql(query, params=list(parameters)).to_arrow_reader(
         BATCH_ROWS
     )
     yield from reader
