@@ -109,7 +109,7 @@ class Light:
             repo,
             Head(commit.rev, EMPTY_ROOT),
             holds=[(upstream.watermark, commit.seq)],
-            ops=[op if op.cid is None else replace(op, cid=UNVERIFIED) for op in commit.ops],
+            ops=tuple(op if op.cid is None else replace(op, cid=UNVERIFIED) for op in commit.ops),
         )
 
     def _came_before(self, commit: LightCommit, repo: Repo) -> bool:

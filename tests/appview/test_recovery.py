@@ -191,6 +191,7 @@ async def test_records_of_a_jetstream_lose_their_mark_when_the_repo_is_fetched_t
 ) -> None:
     alice = world.account(ALICE)
     world.write(alice, "one", sent=False)
+    assert alice.rev is not None
     time_us = 1_780_000_000_000_000
     async with FakeJetstream() as jetstream:
         for name in ("one", "invented"):
