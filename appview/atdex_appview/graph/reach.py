@@ -186,9 +186,7 @@ def _search(arrays: _Arrays, start: int, max_hops: int) -> tuple[NDArray[np.int8
     distance[start] = 0
     here = np.array([start], np.int32)
     for hop in range(1, max_hops + 1):
-        other, owner, cost, rank = _leaving(arrays, here)
-        new = distance[other] < 0
-        other, owner, cost, rank = other[new], owner[new], cost[new], rank[new]
+        other, owner, cost, rank = _leaving(arrays, here, distance)
         if not len(other):
             break
         key = (cost + total[owner]) << _RANK_BITS | rank
@@ -284,23 +282,37 @@ def _arrays(graph: LensGraph, direction: Direction) -> _Arrays:
     )
 
 
-def _leaving(arrays: _Arrays, here: Ints) -> tuple[Ints, Ints, Longs, Longs]:
-    """Of every lens that leaves these schemas: (where to, from which, cost, rank)."""
+def _leaving(
+    arrays: _Arrays, here: Ints, distance: NDArray[np.int8]
+) -> tuple[Ints, Ints, Longs, Longs]:
+    """Of every lens from these schemas to one that has no distance yet: (where to, from which,
+    cost, rank).
+    """
     start, owner = here, here
     if arrays.ranges_of is not None:
         at, which = _spread(arrays.ranges_of.starts, here)
         start = np.concatenate([here, arrays.ranges_of.items[at]])
         owner = np.concatenate([here, here[which]])
     at, which = _spread(arrays.starts, start)
-    other, owner, cost, rank = arrays.other[at], owner[which], arrays.cost[at], arrays.rank[at]
-    if arrays.members is not None:
-        inside, which = _spread(arrays.members.starts, other)
-        schemas = arrays.seen[other] != 0
-        other = np.concatenate([other[schemas], arrays.members.items[inside]])
-        owner, cost, rank = (
-            np.concatenate([column[schemas], column[which]]) for column in (owner, cost, rank)
-        )
-    return other, owner, cost, rank
+    # A range never has a distance, so that it stays.
+    new = np.flatnonzero(distance[arrays.other[at]] < 0)
+    at, which = at[new], which[new]
+    found = arrays.other[at], owner[which], arrays.cost[at], arrays.rank[at]
+    if arrays.members is None:
+        return found
+    other, owner, cost, rank = found
+    schemas = arrays.seen[other] != 0
+    ranges = np.flatnonzero(~schemas)
+    inside, which = _spread(arrays.members.starts, other[ranges])
+    members = arrays.members.items[inside]
+    new = np.flatnonzero(distance[members] < 0)
+    which = ranges[which[new]]
+    return (
+        np.concatenate([other[schemas], members[new]]),
+        np.concatenate([owner[schemas], owner[which]]),
+        np.concatenate([cost[schemas], cost[which]]),
+        np.concatenate([rank[schemas], rank[which]]),
+    )
 
 
 def _spread(starts: Longs, vertices: Ints) -> tuple[Longs, Longs]:
