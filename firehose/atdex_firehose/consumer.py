@@ -339,7 +339,7 @@ class Consumer:
         resyncs, states = self._resyncs.counters, self._ledger.states
         return Backfill(
             repos={state: count for state, count in states.items() if count},
-            remaining=sum(states.values()) - states["synchronized"],
+            remaining=sum(states.values()) - states["synchronized"] - len(self._ledger.resting),
             running=resyncs.running,
             outcomes=dict(resyncs.outcomes),
             records=resyncs.records,

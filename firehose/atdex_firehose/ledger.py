@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from atdex_firehose.events import Event, RecordOp
 from atdex_firehose.identity_rows import StoredIdentity
-from atdex_firehose.repo import DELETED, Head, Repo, RepoState, Standing
+from atdex_firehose.repo import DELETED, NEVER, Head, Repo, RepoState, Standing
 from atdex_firehose.state import REJECTIONS, Changes, Parked, Rejection, State
 from atdex_firehose.watermark import Watermark
 
@@ -74,8 +74,9 @@ class _Unsaved:
 class Ledger:
     """The books of one consumer.
 
-    `states` is how many tracked repos are in each state; `pressing` is set while so much is
-    parked that it must be saved soon.
+    `states` is how many tracked repos are in each state, `resting` are those that wait for their
+    account to be active again; `pressing` is set while so much is parked that it must be saved
+    soon.
     """
 
     def __init__(self, state: State, *, max_unacked: int = UNACKED_EVENTS) -> None:
@@ -94,12 +95,15 @@ class Ledger:
         self.pressing = asyncio.Event()
         self.tracked: set[str] = set()
         self.states: Counter[RepoState] = Counter()
+        self.resting: set[str] = set()
 
     async def open(self) -> None:
         """Read which repos are tracked, and how they stand."""
-        async for did, state in self._state.tracked():
+        async for did, state, retry_at in self._state.tracked():
             self.tracked.add(did)
             self.states[state] += 1
+            if retry_at >= NEVER and state != "synchronized":
+                self.resting.add(did)
 
     @property
     def unacked(self) -> int:
@@ -161,6 +165,18 @@ class Ledger:
             self.states[state] += 1
             repo.state = state
         self._unsaved.repos[repo.did] = repo
+
+    def rest(self, repo: Repo, reason: str) -> None:
+        """The repo is not fetched before its account is active again."""
+        repo.reason, repo.retry_at = reason, NEVER
+        self.resting.add(repo.did)
+        self.touch(repo)
+
+    def wake(self, repo: Repo, now: float) -> None:
+        """The account is active: the repo may be fetched."""
+        repo.retry_at, repo.attempts = now, 0
+        self.resting.discard(repo.did)
+        self.touch(repo)
 
     def touch(self, repo: Repo) -> None:
         """Something of the repo's row has changed."""

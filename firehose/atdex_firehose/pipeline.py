@@ -69,7 +69,7 @@ from atdex_firehose.ledger import After, Ledger
 from atdex_firehose.mst import EMPTY_ROOT
 from atdex_firehose.outbox import Outbox
 from atdex_firehose.patterns import CollectionPatterns
-from atdex_firehose.repo import DELETED, NEVER, PARKING, Head, Repo, Standing
+from atdex_firehose.repo import DELETED, PARKING, Head, Repo, Standing
 from atdex_firehose.stats import Counters
 from atdex_firehose.upstream import Upstream
 from atdex_firehose.verify import check_rev, stated_records, verify_commit, verify_sync
@@ -79,6 +79,8 @@ log = logging.getLogger(__name__)
 PARKED_COMMITS = 10_000
 """Commits parked of one repo. Beyond, they are forgotten: the repo is fetched at the last of them
 or later, and so holds what they did."""
+SIGN_OF_LIFE_SECONDS = 60.0
+"""How soon a repo that could not be fetched is tried again after a commit of it came."""
 SELF = "identity"
 """The source of identity events that no upstream sent: a handle was verified, or failed to be."""
 REFUSED = "a commit was refused"
@@ -305,6 +307,10 @@ class Pipeline:
             repo.reason = "older records are to be fetched"
             self._ledger.move(repo, "incomplete")
             self.schedule(repo)
+        elif repo.attempts:
+            # Its host is there, as the commit shows: no need to wait for an hour.
+            repo.retry_at = min(repo.retry_at, self._clock() + SIGN_OF_LIFE_SECONDS)
+            self.schedule(repo)
 
     def _sync(self, item: Item, frame: SyncFrame, repo: Repo, identity: Identity) -> Rest | None:
         head = verify_sync(frame, identity, repo.head, self._clock())
@@ -375,13 +381,11 @@ class Pipeline:
         rest = self._deliver(item, repo, event, Standing(frame.active, frame.status))
         if repo.tracked and not frame.active and frame.status == DELETED:
             repo.head = None
-            repo.retry_at = NEVER
             self._ledger.drop_parked(repo, None)
             self._ledger.move(repo, "incomplete")
+            self._ledger.rest(repo, "the account was deleted")
         elif repo.tracked and frame.active and repo.state != "synchronized":
-            repo.retry_at = self._clock()
-            repo.attempts = 0
-            self._ledger.touch(repo)
+            self._ledger.wake(repo, self._clock())
             self.schedule(repo)
         return rest
 
@@ -405,8 +409,8 @@ class Pipeline:
         self._counters.ignored += 1
         if self._verify and isinstance(error, InactiveAccount):
             # What it was is to be fetched once the account is active again.
-            repo.reason, repo.retry_at = "commits came while the account was not active", NEVER
             self._ledger.move(repo, "desynchronized")
+            self._ledger.rest(repo, "commits came while the account was not active")
         if item.upstream is None:
             self._ledger.advance(repo, [], None, row=item.row)
         elif isinstance(error, StaleRev):

@@ -37,6 +37,7 @@ from atdex_firehose.errors import (
     FetchFailed,
     IdentityUnavailable,
     Ignored,
+    InvalidCommit,
     InvalidIdentity,
     NotServed,
     OlderRepo,
@@ -45,7 +46,7 @@ from atdex_firehose.errors import (
 )
 from atdex_firehose.events import Action, CommitEvent, Identity, RecordOp
 from atdex_firehose.fetch_repo import RepoHosts
-from atdex_firehose.frames import parse_commit, parse_sync, split
+from atdex_firehose.frames import Body, parse_commit, parse_sync, split
 from atdex_firehose.identity import Identities
 from atdex_firehose.items import Item, Job
 from atdex_firehose.lanes import Rest
@@ -57,12 +58,15 @@ from atdex_firehose.repo_car import RepoCar, open_repo
 from atdex_firehose.resync_turns import ResyncPolicy, Turns
 from atdex_firehose.state import Rejection, State
 from atdex_firehose.verify import check_rev, check_signature
+from atdex_lexicons.tid import tid_from_micros
 
 log = logging.getLogger(__name__)
 
 PART_OPS = 500
 PART_BYTES = 4_000_000
 """Of one event of a fetched repo: what a consumer applies in one go."""
+STRAY_SECONDS = 600.0
+"""A host that serves a repo without a commit of so long ago will not come to have it."""
 INACTIVE = "the account is not active"
 
 
@@ -130,7 +134,7 @@ class Resyncs:
         """The repo has to be fetched: at once, unless it has lost synchronization too often."""
         now = self._clock()
         if repo.retry_at >= NEVER and repo.standing.active:
-            repo.retry_at = now
+            self._ledger.wake(repo, now)
         if repo.state == "desynchronized" or repo.reason == REFUSED:
             self._turns.strike(repo)
         self._ledger.touch(repo)
@@ -174,8 +178,7 @@ class Resyncs:
             if repo.state not in ("incomplete", "desynchronized"):
                 return
             if not repo.standing.active:
-                repo.retry_at, repo.reason = NEVER, repo.reason or INACTIVE
-                self._ledger.touch(repo)
+                self._ledger.rest(repo, repo.reason or INACTIVE)
                 return
             if repo.retry_at > self._clock():
                 return
@@ -331,8 +334,8 @@ class Resyncs:
                 self._ledger.move(repo, "incomplete")
             return
         if not repo.standing.active:
-            repo.retry_at = NEVER
             self._ledger.move(repo, repo.before)
+            self._ledger.rest(repo, repo.reason or INACTIVE)
             return
         delivered = await self._ledger.records(repo)
         await self._deliver(repo, fetched, delivered)
@@ -412,9 +415,13 @@ class Resyncs:
                     self._ledger.advance(repo, [], None, row=item.row)
                     continue
                 except Desynchronized as error:
-                    repo.parked += 1
-                    self._pipeline.lose(repo, error.reason)
-                    return False
+                    if not self._is_stray(body):
+                        repo.parked += 1
+                        self._pipeline.lose(repo, error.reason)
+                        return False
+                    stray = InvalidCommit(repo.did, f"{error.reason}; and its repo has it not")
+                    event = self._pipeline.out.rejected(item, stray)
+                    rest = self._pipeline.out.deliver(event, repo, None, holds=[], row=item.row)
                 except (Rejected, IdentityUnavailable) as error:
                     refused = True
                     event = self._pipeline.out.rejected(item, error)
@@ -429,6 +436,13 @@ class Resyncs:
             self._pipeline.doubt(repo)
             return False
         return True
+
+    def _is_stray(self, body: Body) -> bool:
+        """Whether a commit that does not continue what was just fetched is too old to be a part
+        of the repo that its host did not have yet."""
+        rev = body.get("rev")
+        oldest = int((self._clock() - STRAY_SECONDS) * 1_000_000)
+        return type(rev) is str and rev < tid_from_micros(oldest, 0)
 
     async def _take(self, item: Item, repo: Repo, identity: Identity) -> Rest | None:
         frame = parse_commit(item.body) if item.kind == "#commit" else parse_sync(item.body)

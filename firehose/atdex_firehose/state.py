@@ -193,12 +193,13 @@ class State:
         rows = await self._rows("SELECT path, cid FROM firehose_records WHERE did = ?", did)
         return {row[0]: row[1] for row in rows}
 
-    async def tracked(self) -> AsyncIterator[tuple[str, RepoState]]:
-        """Every tracked DID and its state."""
+    async def tracked(self) -> AsyncIterator[tuple[str, RepoState, float]]:
+        """Every tracked DID, its state, and when it is due."""
         with self._damage():
-            async with self._db.execute("SELECT did, state FROM firehose_repos") as found:
-                async for did, state in found:
-                    yield did, state
+            query = "SELECT did, state, retry_at FROM firehose_repos"
+            async with self._db.execute(query) as found:
+                async for did, state, retry_at in found:
+                    yield did, state, retry_at
 
     async def due(self, limit: int) -> list[tuple[float, str]]:
         """(when, DID) of repos that wait to be fetched, the first ones due first."""

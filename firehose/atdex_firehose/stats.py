@@ -44,7 +44,8 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class Backfill:
     """Repos that are fetched whole. `repos` counts the tracked ones by state (see `repo`);
-    `remaining` of them wait to be fetched, `running` are being fetched now.
+    `remaining` of them wait to be fetched (those whose account is not active are not counted),
+    `running` are being fetched now.
 
     `outcomes` counts what came of fetching: `done`, `unchanged` (nothing was missing), `checked`
     (no fetch was needed), or the class of the error. `records` were delivered from fetched repos,

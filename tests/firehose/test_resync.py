@@ -12,6 +12,7 @@ import pytest
 
 from atdex_firehose import AccountEvent, CommitEvent, Consumer, Event, RejectedEvent
 from atdex_firehose import pipeline as pipeline_module
+from atdex_firehose import resync as resync_module
 from tests.firehose.network import DEADLINE, NOTE, Network, network, take, until
 from tests.support.mst import encode
 from tests.support.repo import K256Key, Repo, account_frame, info_frame
@@ -421,3 +422,40 @@ async def follow_until(consumer: Consumer, model: Model, condition: object) -> N
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_signed_commit_that_its_repo_never_had_is_refused_once_it_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resync_module, "STRAY_SECONDS", -1e6)  # it is old already
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        other = Repo(alice.did, alice.key, clock=alice.clock + 10_000)
+        other.commit({note("never"): NOTE})
+        net.relay.send(other.commit({note("there"): NOTE}).encode(net.seq()))
+        model = Model()
+        async with net.consumer() as consumer:
+            await follow(consumer, model, alice, {"one"})
+
+            def refusals() -> list[RejectedEvent]:
+                return [event for event in model.events if isinstance(event, RejectedEvent)]
+
+            await follow_until(consumer, model, lambda: len(refusals()) == 1)
+            await until(lambda: consumer.stats().backfill.repos == {"synchronized": 1})
+        (refused,) = refusals()
+        assert "its repo has it not" in refused.reason
+
+
+async def test_a_deleted_account_is_nothing_that_remains_to_be_fetched(tmp_path: Path) -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        net.relay.send(account_frame(net.seq(), alice.did, False, "deleted"))
+        model = Model()
+        for _ in range(2):
+            async with net.consumer(tmp_path / "s") as consumer:
+                await follow_until(
+                    consumer, model, lambda: consumer.stats().upstreams[0]["cursor"] == 2
+                )
+                assert consumer.stats().backfill.remaining == 0

@@ -46,7 +46,7 @@ async def test_everything_saved_is_there_after_opening_again(tmp_path: Path) -> 
     assert await state.records(DID) == {"a.b.c/1": "cid1", "a.b.c/2": "cid2"}
     assert await state.identity(DID) == FOUND
     assert await state.rejections(9) == await state.rejections(9, DID) == [REJECTION]
-    assert [each async for each in state.tracked()] == [(DID, "desynchronized")]
+    assert [each async for each in state.tracked()] == [(DID, "desynchronized", 17.5)]
     assert await state.due(5) == [(17.5, DID)]
     first, second = await state.parked(DID, 0)
     assert (first.seq, first.raw, second.seq, second.raw) == (6, b"six", 7, b"7")
