@@ -136,6 +136,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         await asyncio.to_thread(follower.load)
         # What was loaded stays: a full collection would go through all of it each time, for 60 ms.
         gc.freeze()
+        stack.callback(gc.unfreeze)
         stack.callback(gc.unfreeze)  # else what DuckDB made of it is still there at the very end
         wanted = CollectionPatterns(config.collections or family_collections())
         handles = await stack.enter_async_context(

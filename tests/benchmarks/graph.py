@@ -255,6 +255,7 @@ def run(*, store: bool = False) -> list[Row]:
     gc.freeze()
     for part in (paths, reaches, changes, hostile):
         rows += part(graph, made)
+    gc.unfreeze()
     return rows
 
 

@@ -35,7 +35,7 @@ from atdex_appview.graph.graph import LensGraph
 
 Trust = Literal["any", "declarative", "verified"]
 
-MAX_WORK = 30_000
+MAX_WORK = 40_000
 """Lenses looked at for the further paths and the choice among equals: some 10 ms."""
 
 HOP_WORK = 8
