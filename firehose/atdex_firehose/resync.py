@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -44,7 +45,7 @@ from atdex_firehose.errors import (
     RateLimited,
     Rejected,
 )
-from atdex_firehose.events import Action, CommitEvent, Identity, RecordOp
+from atdex_firehose.events import AccountEvent, Action, CommitEvent, Identity, RecordOp
 from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.frames import Body, parse_commit, parse_sync, split
 from atdex_firehose.identity import Identities
@@ -53,7 +54,7 @@ from atdex_firehose.lanes import Rest
 from atdex_firehose.ledger import Ledger
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.pipeline import DOUBTS, REFUSED, Pipeline
-from atdex_firehose.repo import NEVER, Head, Repo
+from atdex_firehose.repo import NEVER, Head, Repo, Standing
 from atdex_firehose.repo_car import RepoCar, open_repo
 from atdex_firehose.resync_turns import ResyncPolicy, Turns
 from atdex_firehose.state import Rejection, State
@@ -72,7 +73,8 @@ INACTIVE = "the account is not active"
 
 @dataclass(slots=True)
 class ResyncCounters:
-    """`outcomes`: `done`, `unchanged`, `checked` (nothing was missing), or an error's class.
+    """`outcomes`: `done`, `unchanged`, `checked` (nothing was missing), `inactive` (its account
+    is), or an error's class.
     `records` were delivered from fetched repos."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -89,6 +91,22 @@ class _Fetched:
     identity: Identity
     car: RepoCar
     records: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Inactive:
+    """The account's own host does not serve the repo, because of the account's status."""
+
+    host: str
+    status: str
+
+
+_STATUSES = {
+    "RepoDeactivated": "deactivated",
+    "RepoSuspended": "suspended",
+    "RepoTakendown": "takendown",
+}
+"""What a PDS answers to getRepo for accounts that are not active (its lexicon's errors)."""
 
 
 class Resyncs:
@@ -232,7 +250,7 @@ class Resyncs:
 
     # Fetching and verifying
 
-    async def _fetch(self, repo: Repo, files: ExitStack) -> _Fetched | None:
+    async def _fetch(self, repo: Repo, files: ExitStack) -> _Fetched | _Inactive | None:
         """The repo, verified; None, and the next turn noted, where no host has it so."""
         failure: FetchFailed | Rejected | IdentityUnavailable
         try:
@@ -247,10 +265,15 @@ class Resyncs:
         for host in hosts:
             try:
                 return await self._fetch_from(host, repo, identity, files)
+            except NotServed as error:
+                failure = error
+                if host != identity.pds:
+                    self._not_served(host, error)
+                elif error.error in _STATUSES:
+                    self.counters.outcomes["inactive"] += 1
+                    return _Inactive(host, _STATUSES[error.error])
             except FetchFailed as error:
                 failure = error
-                if isinstance(error, NotServed) and host != identity.pds:
-                    self._not_served(host, error)
             except (Rejected, IdentityUnavailable) as error:
                 failure = error
                 self._keep(host, repo, error)
@@ -324,9 +347,12 @@ class Resyncs:
 
     # In the lane
 
-    async def _settle(self, repo: Repo, fetched: _Fetched | None) -> None:
+    async def _settle(self, repo: Repo, fetched: _Fetched | _Inactive | None) -> None:
         if repo.state != "in-progress":
             return  # the account was deleted meanwhile
+        if isinstance(fetched, _Inactive):
+            await self._deactivate(repo, fetched)
+            return
         if fetched is None:
             if repo.before == "desynchronized":
                 self._ledger.move(repo, "desynchronized")
@@ -341,6 +367,21 @@ class Resyncs:
         await self._deliver(repo, fetched, delivered)
         if await self._drain(repo):
             self._synchronized(repo)
+
+    async def _deactivate(self, repo: Repo, told: _Inactive) -> None:
+        """Its #account event was missed. The one that makes it active again wakes the repo."""
+        self._ledger.move(repo, repo.before)
+        self._ledger.rest(repo, INACTIVE)
+        if not repo.standing.active:
+            return
+        now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        event = AccountEvent(
+            told.host, 0, repo.did, now.replace("+00:00", "Z"), active=False, status=told.status
+        )
+        standing = Standing(active=False, status=told.status)
+        rest = self._pipeline.out.deliver(event, repo, standing, holds=[])
+        if rest is not None:
+            await rest
 
     def _synchronized(self, repo: Repo) -> None:
         repo.epoch, repo.reason = self._epoch, ""

@@ -4,6 +4,7 @@ made for the tests."""
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import deque
 from pathlib import Path
@@ -459,3 +460,27 @@ async def test_a_deleted_account_is_nothing_that_remains_to_be_fetched(tmp_path:
                     consumer, model, lambda: consumer.stats().upstreams[0]["cursor"] == 2
                 )
                 assert consumer.stats().backfill.remaining == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [("RepoDeactivated", "deactivated"), ("RepoTakendown", "takendown")]
+)
+async def test_an_account_whose_host_says_that_it_is_not_active_is_told_as_such(
+    error: str, status: str
+) -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        net.write(alice, "one")
+        lost(net, alice, {note("missed"): NOTE})
+        net.write(alice, "two")
+        answer = (400, {"content-type": "application/json"}, json.dumps({"error": error}).encode())
+        net.pds.answers[alice.did] = deque([answer])
+        model = Model()
+        async with net.consumer() as consumer:
+            await follow_until(consumer, model, lambda: len(model.events) == 2)
+            told = model.events[-1]
+            assert isinstance(told, AccountEvent)
+            assert (told.active, told.status, told.source) == (False, status, net.pds.url)
+            assert consumer.stats().backfill.remaining == 0
+            net.relay.send(account_frame(net.seq(), alice.did, True))
+            await follow(consumer, model, alice, {"one", "missed", "two"})
