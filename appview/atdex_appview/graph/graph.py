@@ -352,16 +352,21 @@ class LensGraph:
         lens = self.lenses.find(uri)
         if lens is None:
             return False
+        by = frozenset(verifiers.values())
+        if self._verifications.get(lens, ()) == tuple(sorted(verifiers)) and by == (
+            self.verified.get(lens, frozenset())
+        ):
+            return False
         before = self._verifications.pop(lens, ())
         for gone in before:
             del self._verified_lens[gone]
         if not verifiers:
             self.verified.pop(lens, None)
             return bool(before)
-        self._verifications[lens] = tuple(verifiers)
+        self._verifications[lens] = tuple(sorted(verifiers))
         for verification in verifiers:
             self._verified_lens[verification] = uri
-        self.verified[lens] = frozenset(verifiers.values())
+        self.verified[lens] = by
         return True
 
     # Connections
