@@ -11,6 +11,7 @@ AppviewError
 │   └── SearchUnavailable     the search index cannot answer or write (ours)
 ├── StateError
 │   └── StateUnavailable      the SQLite state cannot answer or write (ours)
+├── QueryTooLong              a search for too much at once (the caller's)
 ├── InvalidPosition           a cursor that no page of ours has issued (the caller's)
 └── WriteFailed               a batch could not be made durable (ours: the node stops, nothing is
                               acknowledged, and a restart repeats the work)
@@ -125,6 +126,19 @@ class SearchUnavailable(SearchError):
             f"the search index in {self.path} is unavailable: {self.reason} "
             "(it is derived data: with the node stopped, deleting that directory rebuilds it)"
         )
+
+
+class QueryTooLong(AppviewError):
+    """The caller's: a query has `count` of what it may have `limit` of at most."""
+
+    def __init__(self, what: str, count: int, limit: int) -> None:
+        super().__init__(what, count, limit)
+        self.what = what
+        self.count = count
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"a query has at most {self.limit} {self.what}, this one has {self.count}"
 
 
 class StateError(AppviewError):

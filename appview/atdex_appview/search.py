@@ -1,7 +1,7 @@
 """Full-text search over datasets: names, tags and descriptions, in a tantivy index.
 
-A query is words that must all match (`search_query` has its grammar). Hits come in ranks,
-within a rank newest first:
+A query is words that must all match (`search_query` has its grammar). By relevance, hits come in
+ranks, within a rank those that their publisher has labelled first, then newest first:
 
 | rank | a dataset where |
 | --- | --- |
@@ -10,31 +10,37 @@ within a rank newest first:
 | 3 | every term is in the name or a tag |
 | 2 | every term matches somewhere, and one of them in the name |
 | 1 | every term matches somewhere (name, tags, description) |
-| 0 | (no query) all datasets that pass the filters |
+
+Without words there are no ranks: newest first. The other orders are in `search_order`. Where
+nothing matches, the words are taken for misspelt: those that are nearly the same count too, in the
+same ranks but for the first, and the page says `fuzzy`.
 
 Why not BM25: its score of a document moves whenever any other document is added, so that no
 cursor can say "after this one" while a writer works. A rank depends on the query and the
-document alone, and `first_seen` is unique and never changes, so (rank, first_seen) is a total
-order in which every hit has one fixed place. With all words required, what BM25 would still
+document alone, and `first_seen` is unique and never changes, so (rank, labelled, first_seen) is a
+total order in which every hit has one fixed place. With all words required, what BM25 would still
 tell apart (rare words over common ones) matters little. It is also faster: no scores are
 computed, and a page costs the same at any depth.
 
 Guarantee for a full walk (pages by `next` until it is None), whatever is inserted, updated or
 deleted between pages: each dataset that was there all the time and matched all the time comes
-exactly once, in the order above. How: the cursor is `(generation, rank, first_seen)`. The
-state of the index that the walk began with is kept for `PINNED_SECONDS` after its last page,
-so that not even an update that moves a dataset to another rank can repeat it or leave it out.
-When that state is gone (a restart, or more than `PINNED_GENERATIONS` newer walks) the walk
-goes on in the present state from (rank, first_seen): still exact for every dataset whose own
-text has not moved it to another rank in the meantime. Hits may name datasets that have left
-the index since: the caller reads the records from the store, which has the last word.
+exactly once, in the order asked for. How: the cursor is `(generation, major, minor)`, where the
+two numbers are the place in that order (`search_order`); below zero, `major` stands for
+-1 - `major` of a walk that forgives typos, which goes on doing so. The state of the index that
+the walk began with is kept for `PINNED_SECONDS` after its last page, so that not even an update
+that moves a dataset to another rank can repeat it or leave it out. When that state is gone (a
+restart, or more than `PINNED_GENERATIONS` newer walks) the walk goes on in the present state from
+that place: still exact for every dataset that has not been given another text, label or size,
+and so another place, in the meantime. What else decides whether a dataset matches (which schemas
+can be viewed as another) never decides its place. Hits may name datasets that have left the index
+since: the caller reads the records from the store, which has the last word.
 
 The index is derived: it is rebuilt from the store at any time. `update` and `rebuild` return
 when their documents are on disk and searchable.
 
 Example: 3 hits, A (rank 4), C and B (rank 1, C newer), limit 2. Page 1: A, C, next = (g, 1,
-first_seen of C). A new match D arrives, B's description changes. Page 2: B. D is in a newer
-state, and its `first_seen` is above C's in any case.
+place of C). A new match D arrives, B's description changes. Page 2: B. D is in a newer
+state, and its place is before C's in any case.
 """
 
 from __future__ import annotations
@@ -43,34 +49,34 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, NamedTuple, Self
+from typing import Any, Self, TypeVar
 
 import tantivy
 from tantivy import Query
 
 from atdex_appview.errors import InvalidPosition, SearchUnavailable, StoreFormatUnknown
+from atdex_appview.search_facets import Facet, FacetName, count_facets
+from atdex_appview.search_fields import index_document, index_schema
+from atdex_appview.search_filters import NO_FILTERS, Filters
+from atdex_appview.search_highlights import highlights
+from atdex_appview.search_order import Found, Sort, page
 from atdex_appview.search_query import (
     ANALYZER,
     EXACT_ANALYZER,
+    ParsedQuery,
     QueryParser,
     analyzer,
     exact_analyzer,
 )
-from atdex_appview.search_ranks import (
-    RANKS,
-    Filters,
-    RankedQuery,
-    index_document,
-    index_schema,
-)
+from atdex_appview.search_ranks import RANKS, RankedQuery, may_have_typos
 from atdex_appview.store.base import SearchDocument
 
-INDEX_FORMAT = "2"
+INDEX_FORMAT = "3"
 """Of the fields and analyzers. An index of another format is built anew from the store."""
 
 MARK = "format"
@@ -87,38 +93,43 @@ PINNED_GENERATIONS = 32
 """States kept at once; each holds files that merges have replaced, and some memory."""
 
 COUNTS_KEPT = 256
-"""Totals remembered for each state: a walk asks for the same one on every page."""
-
-SNIPPETS = {"name": ("name", 200), "description": ("text", 180)}
-"""Of each stored text: the field that has its words, and the characters of a highlight: a line
-of a list of hits."""
+"""Totals and facets remembered for each state: a walk asks for the same ones on every page."""
 
 Position = tuple[str, int, int]
-"""Where a walk stopped: (generation, rank, `first_seen`)."""
+"""Where a walk stopped: (generation, major, minor)."""
 
 POSITION = (str, int, int)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A dataset that matched. `score` is its rank as a fraction of the top one (0 to 1).
+    """A dataset that matched, and the schema that it had then.
 
+    `score` is its rank as a fraction of the top one (0 to 1), None in other orders.
     `highlights` has `name` and `description` where a word of the query is in them: escaped
     HTML with the words in `<b>`.
     """
 
     uri: str
-    score: float
+    schema: str
+    score: float | None
     highlights: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """A page. `total` counts all hits of the query, exactly. `next` is None on the last page."""
+    """A page. `total` counts all hits of the query, exactly. `next` is None on the last page.
+
+    `fuzzy`: nothing matched the words as they were typed.
+    """
 
     hits: list[Hit]
     total: int
     next: Position | None
+    fuzzy: bool = False
+    facets: tuple[Facet, ...] = ()
 
 
 @dataclass(slots=True)
@@ -128,18 +139,28 @@ class _Generation:
     id: str
     searcher: Any
     used: float = 0.0
-    counts: OrderedDict[object, int] = field(default_factory=OrderedDict)
+    known: OrderedDict[object, Any] = field(default_factory=OrderedDict)
 
-    def remember(self, key: object, count: int) -> None:
-        self.counts[key] = count
-        if len(self.counts) > COUNTS_KEPT:
-            self.counts.popitem(last=False)
+    def recall(self, key: object, find: Callable[[], T]) -> T:
+        """What was found for that key before, or is now."""
+        try:
+            found: T = self.known[key]
+        except KeyError:
+            found = self.known[key] = find()
+            if len(self.known) > COUNTS_KEPT:
+                with suppress(KeyError):
+                    self.known.popitem(last=False)
+        return found
 
 
-class _Found(NamedTuple):
-    rank: int
-    first_seen: int
-    address: Any
+@dataclass(frozen=True, slots=True)
+class _Question:
+    parsed: ParsedQuery
+    filters: Filters
+    sort: Sort
+    facets: tuple[FacetName, ...]
+    limit: int
+    fuzzy: bool = False
 
 
 class SearchIndex:
@@ -240,73 +261,83 @@ class SearchIndex:
     def search(
         self,
         q: str,
+        filters: Filters = NO_FILTERS,
         *,
-        tags: Sequence[str] = (),
-        schema: str | None = None,
-        publisher: str | None = None,
+        sort: Sort = "relevance",
+        facets: Sequence[FacetName] = (),
         limit: int,
         after: Sequence[object] | None = None,
     ) -> SearchPage:
         """A page of `limit` hits, after the position `after` that an earlier page gave as `next`.
 
-        `q` may be any text; without anything in it all datasets are listed, newest first, and
-        where it has only punctuation nothing matches. Filters match exactly and must all fit.
-        Raises InvalidPosition, SearchUnavailable, and ValueError for a limit below 1.
+        `q` may be any text; without anything in it all datasets are listed, and where it has only
+        punctuation nothing matches. `facets` are those of all hits.
+        Raises QueryTooLong, InvalidPosition, SearchUnavailable, and ValueError for a limit below 1.
         """
         if limit < 1:
             raise ValueError(f"a page has at least one hit, not {limit}")
         position = _position(after)
         parsed = self._parser.parse(q)
-        filters = Filters(tuple(dict.fromkeys(tags)), schema, publisher)
         generation = self._generation(position)
         if q.strip() and not parsed.terms:
-            return SearchPage([], 0, None)
-        ranked = RankedQuery(self._schema, parsed, filters)
+            return SearchPage(
+                [], 0, None, facets=tuple(Facet(name, (), False) for name in dict.fromkeys(facets))
+            )
+        asked = _Question(parsed, filters, sort, tuple(facets), limit)
         with self._available():
-            found = _page(generation.searcher, ranked, limit + 1, position)
-            page, more = found[:limit], len(found) > limit
-            if position is None and not more:
-                total = len(found)
-            else:
-                total = self._total(generation, ranked, (parsed.terms, filters))
-            hits = self._hits(generation.searcher, ranked, page, bool(parsed.terms))
-        if not more:
-            return SearchPage(hits, total, None)
-        self._pin(generation)
-        last = page[-1]
-        return SearchPage(hits, total, (generation.id, last.rank, last.first_seen))
+            if position is not None:
+                return self._answer(generation, asked, position)
+            answer = self._answer(generation, asked, None)
+            if not answer.total and may_have_typos(parsed):
+                forgiving = self._answer(generation, replace(asked, fuzzy=True), None)
+                if forgiving.total:
+                    return forgiving
+            return answer
 
-    def _total(self, generation: _Generation, ranked: RankedQuery, key: object) -> int:
-        total = generation.counts.get(key)
-        if total is None:
-            total = int(generation.searcher.search(ranked.all_hits(), 1, count=True).count)
-            generation.remember(key, total)
-        return total
+    def _answer(
+        self, generation: _Generation, asked: _Question, position: Position | None
+    ) -> SearchPage:
+        fuzzy, spot = asked.fuzzy, None
+        if position is not None:
+            fuzzy = position[1] < 0
+            spot = (-1 - position[1] if fuzzy else position[1], position[2])
+        searcher = generation.searcher
+        ranked = RankedQuery(self._schema, asked.parsed, asked.filters, fuzzy=fuzzy)
+        found = page(searcher, ranked, asked.sort, asked.limit + 1, spot)
+        hits, more = found[: asked.limit], len(found) > asked.limit
+        key = (asked.parsed.terms, asked.filters, fuzzy)
+        total = len(found)
+        if position is not None or more:
+            total = generation.recall(key, lambda: _count(searcher, ranked))
+        told: Sequence[Facet] = ()
+        if asked.facets:
+            told = generation.recall(
+                (*key, asked.facets),
+                lambda: count_facets(searcher, ranked.all_hits(), asked.facets),
+            )
+        end: Position | None = None
+        if more:
+            self._pin(generation)
+            last = hits[-1]
+            end = (generation.id, -1 - last.major if fuzzy else last.major, last.minor)
+        scored = bool(ranked.ranks) and asked.sort == "relevance"
+        made = self._hits(searcher, ranked, hits, scored)
+        return SearchPage(made, total, end, fuzzy, tuple(told))
 
     def _hits(
-        self, searcher: Any, ranked: RankedQuery, page: Sequence[_Found], marked: bool
+        self, searcher: Any, ranked: RankedQuery, found: Sequence[Found], scored: bool
     ) -> list[Hit]:
-        generators = {}
-        if marked and page:
-            for name, (field, chars) in SNIPPETS.items():
-                query = ranked.marked(field, searcher)
-                generator = tantivy.SnippetGenerator.create(searcher, query, self._schema, field)
-                generator.set_max_num_chars(chars)
-                generators[name] = generator
-        hits = []
-        for found in page:
-            document = searcher.doc(found.address)
-            highlights = {}
-            for name, generator in generators.items():
-                stored = document.get_first(name)
-                text = stored if isinstance(stored, str) else bytes(stored).decode()
-                excerpt = tantivy.Document()
-                excerpt.add_text(SNIPPETS[name][0], text)
-                snippet = generator.snippet_from_doc(excerpt)
-                if snippet.highlighted():
-                    highlights[name] = snippet.to_html()
-            hits.append(Hit(document.get_first("uri"), found.rank / RANKS[0], highlights))
-        return hits
+        documents = [searcher.doc(each.address) for each in found]
+        marked = highlights(searcher, ranked, self._parser, documents)
+        return [
+            Hit(
+                document.get_first("uri"),
+                document.get_first("schema"),
+                each.major / RANKS[0] if scored else None,
+                marks,
+            )
+            for each, document, marks in zip(found, documents, marked, strict=True)
+        ]
 
     # States of the index
 
@@ -370,29 +401,14 @@ class SearchIndex:
             raise SearchUnavailable(self.path, str(failure)) from failure
 
 
-def _page(
-    searcher: Any, ranked: RankedQuery, limit: int, position: Position | None
-) -> list[_Found]:
-    """Up to `limit` hits after `position`, best rank first."""
-    found: list[_Found] = []
-    for rank in ranked.ranks:
-        if position is not None and rank > position[1]:
-            continue
-        before = position[2] if position is not None and rank == position[1] else None
-        query = ranked.of_rank(rank, before)
-        result = searcher.search(
-            query, limit - len(found), count=False, order_by_field="first_seen"
-        )
-        found += [_Found(rank, first_seen, address) for first_seen, address in result.hits]
-        if len(found) >= limit:
-            break
-    return found
+def _count(searcher: Any, ranked: RankedQuery) -> int:
+    return int(searcher.search(ranked.all_hits(), 1, count=True).count)
 
 
 def _position(after: Sequence[object] | None) -> Position | None:
     if after is None:
         return None
     match tuple(after):
-        case (str(generation), int(rank), int(first_seen)) if 0 <= first_seen < 2**63:
-            return generation, rank, first_seen
-    raise InvalidPosition("a search continues after (state, rank, first_seen)")
+        case (str(generation), int(major), int(minor)) if 0 <= minor < 2**63 > abs(major):
+            return generation, major, minor
+    raise InvalidPosition("a search continues after (state, major, minor)")

@@ -1,4 +1,4 @@
-"""What a searcher typed, as words: no text is an error.
+"""What a searcher typed, as words: no text is an error unless it is too long.
 
 | typed | means |
 | --- | --- |
@@ -13,16 +13,21 @@ Words match by their English stem, whatever their case and accents.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import tantivy
 
+from atdex_appview.errors import QueryTooLong
+
 MAX_QUERY_CHARS = 4096
-"""Characters of a query that are read: more than anyone types, little enough to read at once."""
+"""Characters of a query: more than anyone types, little enough to read at once."""
 
 MAX_TERMS = 16
-"""Words and phrases of one query; each costs a walk through its postings. The first ones count."""
+"""Different words and phrases of one query; each costs a walk through its postings."""
+
+MAX_PHRASE_WORDS = 32
+"""Words of one phrase, which cost a walk each as well: a long title."""
 
 MAX_WORD_BYTES = 64
 """Bytes of an indexed word. Longer ones (encoded data, for the most part) are not indexed."""
@@ -56,10 +61,14 @@ def exact_analyzer() -> tantivy.TextAnalyzer:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition of a query: a word, the words of a phrase, or the start of a word."""
+    """One condition of a query: a word, the words of a phrase, or the start of a word.
+
+    `words` are stems, as they are indexed; `typed` are the same words as they were written.
+    """
 
     kind: Literal["word", "phrase", "prefix"]
     words: tuple[str, ...]
+    typed: tuple[str, ...] = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,33 +90,49 @@ class QueryParser:
         self._exact = exact_analyzer()
 
     def parse(self, text: str) -> ParsedQuery:
-        """Never raises. A text without words has no terms."""
-        text = clean(text[:MAX_QUERY_CHARS])
+        """A text without words has no terms. Raises QueryTooLong."""
+        if len(text) > MAX_QUERY_CHARS:
+            raise QueryTooLong("characters", len(text), MAX_QUERY_CHARS)
+        text = clean(text)
         terms: dict[Term, None] = {}
         for phrase, word in _PART.findall(text):
-            for term in self._phrase(phrase) if phrase else self._word(word):
-                if len(terms) < MAX_TERMS:
-                    terms[term] = None
+            terms.update(dict.fromkeys(self._phrase(phrase) if phrase else self._word(word)))
+        if len(terms) > MAX_TERMS:
+            raise QueryTooLong("different words and phrases", len(terms), MAX_TERMS)
+        longest = max((len(term.words) for term in terms), default=0)
+        if longest > MAX_PHRASE_WORDS:
+            raise QueryTooLong("words in one phrase", longest, MAX_PHRASE_WORDS)
         return ParsedQuery(tuple(terms), self.name_key(text))
 
     def name_key(self, name: str) -> str:
         """A name as one term: two names with the same words in the same order are equal."""
         return " ".join(self._exact.analyze(clean(name)))
 
+    def stems(self, text: str) -> list[str]:
+        """The words of a text as they are indexed."""
+        return self._words.analyze(clean(text))
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text as they are written, but for case and accents."""
+        return self._exact.analyze(clean(text))
+
     def _phrase(self, text: str) -> list[Term]:
-        words = tuple(self._words.analyze(text))
+        words, typed = tuple(self._words.analyze(text)), tuple(self._exact.analyze(text))
         if len(words) > 1:
-            return [Term("phrase", words)]
-        return [Term("word", words)] if words else []
+            return [Term("phrase", words, typed)]
+        return [Term("word", words, typed)] if words else []
 
     def _word(self, text: str) -> list[Term]:
         if text.endswith("*") and (parts := self._exact.analyze(text)):
             *whole, start = parts
-            stems = [stem for part in whole for stem in self._words.analyze(part)]
-            return [*(Term("word", (stem,)) for stem in stems), Term("prefix", (start,))]
-        words = tuple(self._words.analyze(text))
+            made = [
+                Term("word", (stem,), (part,))
+                for part in whole
+                for stem in self._words.analyze(part)
+            ]
+            return [*made, Term("prefix", (start,), (start,))]
         # "CIFAR-10" is two words to the index: beside each other they mean what was typed.
-        return self._phrase(text) if len(words) > 1 else [Term("word", words)] if words else []
+        return self._phrase(text)
 
 
 def clean(text: str) -> str:

@@ -16,6 +16,7 @@ from atdex_appview import reading
 from atdex_appview.ingest import Ingest
 from atdex_appview.reading import MAX_RECORD_BYTES
 from atdex_appview.search import SearchIndex
+from atdex_appview.search_filters import Filters
 from atdex_appview.state import State
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer
@@ -168,7 +169,7 @@ async def test_a_valid_record_is_stored_searchable_and_acknowledged(
     assert (record.cid, record.rev, record.did) == (made.cid, rev(1), ALICE)
     assert record.conformance.startswith("dialect:")
     assert orjson.loads(record.json) == entry("Retina scans", tags=["oct"])
-    assert index.search.search("retina", tags=["oct"], limit=1).total == 1
+    assert index.search.search("retina", Filters(tags=("oct",)), limit=1).total == 1
     assert index.store.did_of_handle("alice.example") == ALICE
 
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atdex_appview import search as search_module
-from atdex_appview.errors import InvalidPosition, SearchUnavailable, StoreFormatUnknown
+from atdex_appview import search_facets
+from atdex_appview.errors import (
+    InvalidPosition,
+    QueryTooLong,
+    SearchUnavailable,
+    StoreFormatUnknown,
+)
 from atdex_appview.search import Position, SearchIndex, SearchPage
+from atdex_appview.search_facets import FACET_VALUES, FacetName
+from atdex_appview.search_filters import Filters, SchemaSet
+from atdex_appview.search_highlights import is_near
+from atdex_appview.search_order import Sort
+from atdex_appview.store.base import SearchDocument
 from tests.appview.records import ALICE, BOB, OTHER_SCHEMA, SCHEMA, document, uri
 
 
@@ -27,8 +42,14 @@ def rkeys(page: SearchPage) -> list[str]:
     return [hit.uri.rsplit("/", 1)[1] for hit in page.hits]
 
 
-def find(index: SearchIndex, q: str, **filters: object) -> list[str]:
-    return rkeys(index.search(q, limit=50, **filters))  # type: ignore[arg-type]  # the filters' own types
+def chosen(filters: dict[str, Any]) -> Filters:
+    return Filters(**filters | {"tags": tuple(filters.get("tags", ()))})
+
+
+def find(index: SearchIndex, q: str, **filters: Any) -> list[str]:
+    """Without those for which typos had to be forgiven."""
+    page = index.search(q, chosen(filters), limit=50)
+    return [] if page.fuzzy else rkeys(page)
 
 
 def walk(
@@ -36,14 +57,16 @@ def walk(
     q: str,
     limit: int,
     between: Callable[[int], None] = lambda page: None,
-    **filters: str,
+    *,
+    sort: Sort = "relevance",
+    **filters: Any,
 ) -> tuple[list[str], list[int]]:
     """(rkeys of all pages, the total that each page gave)."""
     found: list[str] = []
     totals: list[int] = []
     after: Position | None = None
     while True:
-        page = index.search(q, limit=limit, after=after, **filters)
+        page = index.search(q, chosen(filters), sort=sort, limit=limit, after=after)
         assert len(page.hits) <= limit
         found += rkeys(page)
         totals.append(page.total)
@@ -135,7 +158,7 @@ def test_filters_match_exactly_and_must_all_fit(index: SearchIndex) -> None:
     assert find(index, "eye", schema=SCHEMA, publisher=ALICE) == ["a"]
     assert find(index, "", publisher=BOB) == ["c"]
     assert find(index, "", publisher=BOB[:-1]) == []
-    assert index.search("eye", tags=["oct"], limit=1).total == 2
+    assert index.search("eye", Filters(tags=("oct",)), limit=1).total == 2
 
 
 HOSTILE = [
@@ -167,11 +190,9 @@ HOSTILE = [
     "%",
     "_",
     "'; DROP TABLE",
-    "a" * 10_000,
-    "a " * 5_000,
-    '"' + "a " * 5_000 + '"',
-    " ".join(f"w{n}" for n in range(2_000)),
-    " ".join(f"w{n}*" for n in range(2_000)),
+    "a" * 4_000,
+    "a " * 2_000,
+    " ".join(f"{letter}*" for letter in "abcdefghijklmnop"),
 ]
 
 
@@ -180,7 +201,7 @@ def test_no_text_of_a_searcher_is_an_error(index: SearchIndex, q: str) -> None:
     index.update([document("a", "eye or a", 1), document("b", "not an eye", 2)], [])
     page = index.search(q, limit=5)
     assert page.total == len(page.hits)
-    index.search("eye", tags=[q], schema=q, publisher=q, limit=5)
+    index.search("eye", Filters((q,), q, q, q), limit=5)
 
 
 @settings(
@@ -190,8 +211,31 @@ def test_no_text_of_a_searcher_is_an_error(index: SearchIndex, q: str) -> None:
 def test_no_text_at_all_is_an_error(index: SearchIndex, q: str, tag: str) -> None:
     if not index.count():
         index.update([document("a", "eye or a 1 *", 1, tags=["x"])], [])
-    index.search(q, tags=[tag], limit=3)
+    index.search(q, Filters(tags=(tag,)), limit=3)
     index.search(f"eye {q}* {q}", limit=3)
+
+
+@pytest.mark.parametrize(
+    ("q", "says"),
+    [
+        (" ".join(f"w{n}" for n in range(17)), "16 different words and phrases, this one has 17"),
+        (" ".join(f"w{n}*" for n in range(400)), "this one has 400"),
+        ('"' + "a " * 33 + '"', "32 words in one phrase, this one has 33"),
+        ("a" * 4_097, "4096 characters, this one has 4097"),
+    ],
+)
+def test_a_query_for_too_much_is_refused_and_never_cut(
+    index: SearchIndex, q: str, says: str
+) -> None:
+    with pytest.raises(QueryTooLong, match=says):
+        index.search(q, limit=5)
+
+
+def test_sixteen_words_all_count(index: SearchIndex) -> None:
+    words = [f"word{n}" for n in range(16)]
+    index.update([document("a", "x", 1, description=" ".join(words))], [])
+    index.update([document("b", "x", 2, description=" ".join(words[:15]))], [])
+    assert find(index, " ".join(words + words)) == ["a"]
 
 
 def test_operators_are_words_like_any_other(index: SearchIndex) -> None:
@@ -240,7 +284,7 @@ def test_the_name_ranks_over_tags_over_the_description_and_newer_over_older(
     )
     page = index.search("retina", limit=10)
     assert rkeys(page) == ["exact", "name_new", "name_old", "tag", "text_new", "text_old"]
-    scores = [hit.score for hit in page.hits]
+    scores = [hit.score or 0.0 for hit in page.hits]
     assert scores == sorted(scores, reverse=True)
     assert (scores[0], scores[-1]) == (1.0, 0.2)
 
@@ -291,6 +335,204 @@ def test_highlights_mark_the_words_and_escape_the_rest(index: SearchIndex) -> No
     assert index.search("", limit=1).hits[0].highlights == {}
 
 
+# Filters, orders, facets
+
+
+def stated(rkey: str, seen: int, samples: int | None, **more: Any) -> SearchDocument:
+    kept = {name: more.pop(name) for name in ("license", "labelled") if name in more}
+    made = document(rkey, more.pop("name", "eye"), seen, **more)
+    return replace(made, sample_count=samples, **kept)
+
+
+def test_filters_by_samples_time_and_licence_combine(index: SearchIndex) -> None:
+    index.update(
+        [
+            stated("a", 10, 5, license="MIT", tags=["x"]),
+            stated("b", 20, 50, license="mit"),
+            stated("c", 30, None, license="CC-BY-4.0"),
+            stated("d", 40, 0),
+            stated("e", 50, 2**63 - 1, license="Apache-2.0"),
+        ],
+        [],
+    )
+    assert find(index, "", min_samples=0) == ["e", "d", "b", "a"]
+    assert find(index, "", min_samples=5, max_samples=50) == ["b", "a"]
+    assert find(index, "", max_samples=4) == ["d"]
+    assert find(index, "", min_samples=51) == ["e"]
+    assert find(index, "", min_samples=2**63 - 1) == ["e"]
+    assert find(index, "", since=20, until=40) == ["c", "b"]
+    assert find(index, "", until=10) == []
+    assert find(index, "", since=-5, until=11) == ["a"]
+    assert find(index, "", since=2**63) == []
+    assert find(index, "", license="mit") == find(index, "eye", license=" MIT ") == ["b", "a"]
+    assert find(index, "eye", license="MIT", max_samples=9, tags=["x"], since=1) == ["a"]
+    assert find(index, "eye", license="BSD") == []
+
+
+def test_a_set_of_schemas_matches_any_of_them(index: SearchIndex) -> None:
+    index.update(
+        [document(f"r{n}", "eye", n, schema=f"at://{ALICE}/x/{n % 5}") for n in range(20)], []
+    )
+    some = SchemaSet("some", tuple(f"at://{ALICE}/x/{n}" for n in (1, 3, 99)))
+    assert find(index, "eye", schemas=some) == ["r18", "r16", "r13", "r11", "r8", "r6", "r3", "r1"]
+    assert find(index, "eye", schemas=some, schema=f"at://{ALICE}/x/3") == [
+        "r18",
+        "r13",
+        "r8",
+        "r3",
+    ]
+    assert find(index, "", schemas=SchemaSet("none", ())) == []
+
+
+def test_newest_and_largest_order_all_hits_and_relevance_prefers_what_is_labelled(
+    index: SearchIndex,
+) -> None:
+    index.update(
+        [
+            stated("a", 1, 7, name="Retina", labelled=True),
+            stated("b", 2, 70, name="Retina scans"),
+            stated("c", 3, 7, name="Scans of a retina", labelled=True),
+            stated("d", 4, None, name="retina x"),
+            stated("e", 5, 7, name="y", description="retina"),
+            stated("f", 6, None, name="z", tags=["retina"]),
+        ],
+        [],
+    )
+
+    def order(sort: Sort, q: str = "retina") -> str:
+        page = index.search(q, sort=sort, limit=10)
+        assert all((hit.score is None) == (sort != "relevance" or not q) for hit in page.hits)
+        return "".join(rkeys(page))
+
+    assert order("relevance") == "acdbfe"
+    assert order("relevance", "") == order("newest") == order("newest", "") == "fedcba"
+    assert order("largest") == order("largest", "") == "becafd"
+
+
+def test_facets_count_all_hits_exactly(index: SearchIndex) -> None:
+    many = [
+        stated(
+            f"r{n}",
+            n,
+            None,
+            did=(ALICE, BOB)[n % 3 == 0],
+            schema=(SCHEMA, OTHER_SCHEMA)[n % 4 == 0],
+            license=("MIT", "CC0", None)[n % 3],
+            tags=["all", f"t{n % 7}", f"only{n}", "all"],
+        )
+        for n in range(60)
+    ]
+    index.update(many[:30], [])
+    index.update(many[30:], [])
+    index.update([stated("x", 99, None, name="other", tags=["all"])], [uri(ALICE, "dataset", "r1")])
+    asked: tuple[FacetName, ...] = ("publishers", "tags", "licenses", "schemas")
+    page = index.search("eye", limit=2, facets=asked)
+    found = {facet.name: facet for facet in page.facets}
+    assert tuple(found) == asked
+    assert found["publishers"].values == ((ALICE, 39), (BOB, 20))
+    assert found["schemas"].values == ((SCHEMA, 44), (OTHER_SCHEMA, 15))
+    assert found["licenses"].values == (("MIT", 20), ("CC0", 19))
+    tags = found["tags"]
+    assert tags.values[:3] == (("all", 59), ("t0", 9), ("t2", 9))
+    assert (len(tags.values), tags.more, found["licenses"].more) == (FACET_VALUES, True, False)
+    # The same on every page, and for no hits at all.
+    assert index.search("eye", limit=2, facets=asked, after=page.next).facets == page.facets
+    none = index.search("?!", limit=1, facets=("tags", "tags")).facets
+    assert [(facet.name, facet.values, facet.more) for facet in none] == [("tags", (), False)]
+    assert index.search("nothing here", limit=1, facets=("tags",)).facets[0].values == ()
+
+
+def test_facets_stay_exact_where_segments_cut_off_what_is_rare_in_them(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(3)
+    truth: Counter[str] = Counter()
+    for part in range(4):
+        made = []
+        for n in range(200):
+            # What is common in one part is rare in another.
+            tag = f"t{int(60 * dice.random() ** 2 + 17 * part) % 80}"
+            truth[tag] += 1
+            made.append(document(f"r{part}x{n}", "eye", 1000 * part + n, tags=[tag]))
+        index.update(made, [])
+    expected = sorted(truth.items(), key=lambda one: (-one[1], one[0]))
+    for first in (2, 25, 50, 100):
+        monkeypatch.setattr(search_facets, "TAKEN", (first, 60, 2**31))
+        index.update([document("beside", f"x{first}", 1)], [])
+        (facet,) = index.search("eye", limit=1, facets=("tags",)).facets
+        assert dict(facet.values).items() <= truth.items(), "every count is exact"
+        assert [n for _, n in facet.values] == [n for _, n in expected[:FACET_VALUES]]
+
+
+# Typos
+
+
+def test_typos_are_forgiven_where_nothing_else_matches_and_the_page_says_so(
+    index: SearchIndex,
+) -> None:
+    index.update(
+        [
+            document("a", "Retina tomography", 1, description="images of <eyes>"),
+            document("b", "Speech", 2, tags=["retina"]),
+        ],
+        [],
+    )
+    for q in ("retnia", "retima", "retna", "rettina", "RETNIA*"):
+        page = index.search(q, limit=5)
+        assert (rkeys(page), page.total, page.fuzzy) == (["a", "b"], 2, True), q
+    page = index.search("tomogrphi retnia", limit=5)
+    assert (rkeys(page), page.fuzzy) == (["a"], True)
+    assert page.hits[0].highlights["name"] == "<b>Retina</b> <b>tomography</b>"
+    assert rkeys(index.search('"retina tomografy"', limit=5)) == ["a"]
+    assert not index.search("retina", limit=5).fuzzy
+    for q in ("rxtxna", "ot", "xyz", "tomo 12"):
+        page = index.search(q, limit=5)
+        assert (page.hits, page.total, page.fuzzy) == ([], 0, False), q
+
+
+def test_a_walk_that_forgives_typos_goes_on_doing_so(tmp_path: Path) -> None:
+    index = SearchIndex.open(tmp_path / "search")
+    index.update([stated(f"r{n}", n, n % 3, name="retina") for n in range(9)], [])
+    for sort in ("relevance", "newest", "largest"):
+        page = index.search("retnia", sort=sort, limit=4)
+        assert page.fuzzy
+        index.update([document("exact", "retnia", 99)], [])
+        index.close()
+        index = SearchIndex.open(tmp_path / "search")
+        rest = index.search("retnia", sort=sort, limit=50, after=page.next)
+        found = [rkey for rkey in rkeys(page) + rkeys(rest) if rkey != "exact"]
+        assert sorted(found) == [f"r{n}" for n in range(9)]
+        assert rest.fuzzy
+        index.update([], [uri(ALICE, "dataset", "exact")])
+    index.close()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    word=st.text("abc", min_size=1, max_size=7),
+    typed=st.text("abc", min_size=1, max_size=7),
+    most=st.integers(1, 2),
+)
+def test_near_words_are_those_so_many_edits_apart(word: str, typed: str, most: int) -> None:
+    within = {typed}
+    for _ in range(most):
+        within |= {near for one in within for near in one_edit(one)}
+    if is_near(word, typed, most):
+        assert word in within
+    if most == 1:
+        assert is_near(word, typed, most) == (word in within)
+
+
+def one_edit(word: str) -> Iterator[str]:
+    for at in range(len(word) + 1):
+        yield word[:at] + word[at + 1 :]
+        for letter in "abc":
+            yield word[:at] + letter + word[at:]
+            yield word[:at] + letter + word[at + 1 :]
+        if at + 1 < len(word):
+            yield word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+
 # Walks
 
 
@@ -322,8 +564,9 @@ def churn(index: SearchIndex, there: list[str]) -> Callable[[int], None]:
     def work(page: int) -> None:
         new = [document(f"new{page}x{n}", "eye", 1_000 * page + n) for n in range(3)]
         moved = [
-            document(there[0], "eye" if page % 2 else "x", 0, description="an eye"),
+            stated(there[0], 0, page, name="eye" if page % 2 else "x", description="an eye"),
             document(there[-1], "x" if page % 2 else "eye scans", len(there) - 1, tags=["eye"]),
+            stated(there[5], 5, None, name="an eye", labelled=page % 2 == 0),
             document(there[10], ("eye", "an eye", "x")[page % 3], 10, description="eye"),
         ]
         index.update(new + moved, [uri(ALICE, "dataset", f"gone{page}")])
@@ -331,16 +574,17 @@ def churn(index: SearchIndex, there: list[str]) -> Callable[[int], None]:
     return work
 
 
-@pytest.mark.parametrize("q", ["eye", "", '"eye"', "ey*"])
+@pytest.mark.parametrize("sort", ["relevance", "newest", "largest"])
+@pytest.mark.parametrize("q", ["eye", "", '"eye"', "ey*", "eyee"])
 def test_a_walk_meets_all_that_was_there_once_while_a_writer_inserts_updates_and_deletes(
-    index: SearchIndex, q: str
+    index: SearchIndex, q: str, sort: Sort
 ) -> None:
     there = [f"r{n}" for n in range(40)]
     index.update(
         [document(r, ("x", "eye")[n % 2], n, description="an eye") for n, r in enumerate(there)], []
     )
     index.update([document(f"gone{n}", "eye", 100 + n) for n in range(10)], [])
-    found, totals = walk(index, q, 3, churn(index, there))
+    found, totals = walk(index, q, 3, churn(index, there), sort=sort)
     assert len(found) == len(set(found)), "nothing comes twice"
     assert set(there) <= set(found), "nothing that was there all the time is left out"
     assert set(totals) == {50}

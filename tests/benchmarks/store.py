@@ -21,6 +21,7 @@ import orjson
 
 from atdex_appview.ingest import Ingest
 from atdex_appview.search import SearchIndex
+from atdex_appview.search_filters import Filters
 from atdex_appview.state import State
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer
@@ -175,7 +176,7 @@ def searches(search: SearchIndex, words: list[str]) -> list[Row]:
         "a common and a rare word": of(f"{common} {rare}"),
         "a phrase": of(f'"{usual} {common}"'),
         "a prefix": of(f"{usual[:5]}*"),
-        "a word and a tag": of(usual, tags=[common]),
+        "a word and a tag": of(usual, filters=Filters(tags=(common,))),
         "no word": of(""),
         "the commonest word, page 201": of(common, after=deep),
     }

@@ -61,6 +61,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "getLensPath": in_thread(lens_paths.get_lens_path),
         "listReachableSchemas": in_thread(lens_paths.list_reachable_schemas),
         "resolveLabel": in_thread(labels.resolve_label),
+        "listLabels": in_thread(labels.list_labels),
         "checkRecord": in_thread(records.check_record),
         "getRecordStatus": records.get_record_status,
         "describeNode": in_thread(node.describe_node),

@@ -1,11 +1,12 @@
-"""resolveLabel: from a publisher's name for a dataset to the dataset."""
+"""resolveLabel, from a publisher's name for a dataset to the dataset; listLabels."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from atdex_appview.context import Context
-from atdex_appview.lookup import did_of, one_record, served_view
+from atdex_appview.listing import page
+from atdex_appview.lookup import canonical_uri, did_of, one_record, served_view
 from atdex_appview.views import dataset_views, label_views
 from atdex_xrpc import Request
 from atdex_xrpc.errors import InvalidRequest, NotFound, shown
@@ -32,3 +33,13 @@ def resolve_label(context: Context, request: Request) -> dict[str, Any]:
         raise NotFound(NOT_FOUND, unknown.message) from None
     found = served_view(dataset_views(store, [dataset]), dataset, NOT_FOUND)
     return {"uri": found["uri"], "cid": found["cid"], "label": view, "dataset": found}
+
+
+def list_labels(context: Context, request: Request) -> dict[str, Any]:
+    """Labels that fit every filter given, those that strangers put on a dataset included."""
+    publisher, dataset = request.params.get("publisher"), request.params.get("dataset")
+    filters = {
+        "publisher": publisher and did_of(context.store, publisher, parameter="publisher"),
+        "dataset": dataset and canonical_uri(context.store, dataset, parameter="dataset"),
+    }
+    return page(context.store, request, "label", filters, views=label_views, name="labels")

@@ -6,47 +6,136 @@ from typing import Any
 
 from atdex_appview import cursors
 from atdex_appview.context import Context
+from atdex_appview.errors import QueryTooLong
 from atdex_appview.lookup import canonical_uri, did_of
-from atdex_appview.search import POSITION
-from atdex_appview.views import dataset_views
+from atdex_appview.search import POSITION, Hit
+from atdex_appview.search_facets import Facet
+from atdex_appview.search_filters import Filters
+from atdex_appview.store.schema import datetime_micros
+from atdex_appview.viewable import Viewable, viewable_as
+from atdex_appview.views import View, dataset_views
 from atdex_xrpc import Request
+from atdex_xrpc.errors import InvalidRequest
 
 MILLIONTHS = 1_000_000
 """A lexicon has no floats: a score is served as an integer in millionths."""
 
 
 def search_datasets(context: Context, request: Request) -> dict[str, Any]:
-    """A page of datasets, best first; without `q` newest first. All filters must fit.
+    """A page of datasets in the order asked for. All filters must fit.
 
     A dataset that left the index between the search and the reading of its record is left out
-    of the page; `hitsTotal` is what the search counted.
+    of the page, as is one whose path has; `hitsTotal` is what the search counted.
     """
     params = request.params
-    schema, publisher = params.get("schema"), params.get("publisher")
-    filters: dict[str, Any] = {
+    filters = _filters(context, params)
+    asked = filters | {
         "q": params.get("q") or "",
-        "tags": sorted(set(params.get("tags") or ())),
-        "schema": schema and canonical_uri(context.store, schema, parameter="schema"),
-        "publisher": publisher and did_of(context.store, publisher, parameter="publisher"),
+        "sort": params["sort"],
+        "viewableAs": _uri(context, params, "viewableAs"),
+        "maxHops": params.get("maxHops"),
     }
-    found = context.search.search(
-        filters["q"],
-        tags=filters["tags"],
-        schema=filters["schema"],
-        publisher=filters["publisher"],
-        limit=params["limit"],
-        after=cursors.decode(request.nsid, filters, params.get("cursor"), shape=POSITION),
-    )
-    hits = {hit.uri: hit for hit in found.hits}
+    if asked["maxHops"] is not None and asked["viewableAs"] is None:
+        raise InvalidRequest("maxHops: it says how far viewableAs looks; give that too")
+    position = cursors.decode(request.nsid, asked, params.get("cursor"), shape=POSITION)
+    viewable: Viewable | None = None
+    if asked["viewableAs"] is not None:
+        viewable = viewable_as(context.reaches, asked["viewableAs"], asked["maxHops"])
+    try:
+        found = context.search.search(
+            asked["q"],
+            Filters(**filters, schemas=None if viewable is None else viewable.schemas),
+            sort=asked["sort"],
+            facets=params.get("facets") or (),
+            limit=params["limit"],
+            after=position,
+        )
+    except QueryTooLong as long:
+        raise InvalidRequest(f"q: {long}") from None
+    answer: dict[str, Any] = {
+        "datasets": _views(context, found.hits, viewable),
+        "hitsTotal": found.total,
+    }
+    if found.fuzzy:
+        answer["fuzzy"] = True
+    if viewable is not None:
+        answer["maxHops"] = viewable.max_hops
+    if found.facets:
+        answer["facets"] = [_facet(context, facet) for facet in found.facets]
+    if found.next is not None:
+        answer["cursor"] = cursors.encode(request.nsid, asked, found.next)
+    return answer
+
+
+def _filters(context: Context, params: Any) -> dict[str, Any]:
+    """The filters by their names in `Filters`. Raises InvalidRequest for those nothing can fit."""
+    publisher = params.get("publisher")
+    least, most = params.get("minSamples"), params.get("maxSamples")
+    if least is not None and most is not None and least > most:
+        raise InvalidRequest("minSamples: it is more than maxSamples")
+    since, until = _moment(params, "since"), _moment(params, "until")
+    if since is not None and until is not None and since >= until:
+        raise InvalidRequest("since: it is not before until")
+    return {
+        "tags": tuple(sorted(set(params.get("tags") or ()))),
+        "schema": _uri(context, params, "schema"),
+        "publisher": publisher and did_of(context.store, publisher, parameter="publisher"),
+        "license": params.get("license"),
+        "min_samples": least,
+        "max_samples": most,
+        "since": since,
+        "until": until,
+    }
+
+
+def _uri(context: Context, params: Any, name: str) -> str | None:
+    text = params.get(name)
+    return text and canonical_uri(context.store, text, parameter=name)
+
+
+def _moment(params: Any, name: str) -> int | None:
+    text = params.get(name)
+    if text is None:
+        return None
+    micros = datetime_micros(text)
+    if micros is None:
+        raise InvalidRequest(f"{name}: there is no such moment")
+    return micros
+
+
+def _views(context: Context, found: list[Hit], viewable: Viewable | None) -> list[View]:
+    hits = {hit.uri: hit for hit in found}
     records = context.store.records(list(hits))
-    views = dataset_views(context.store, [records[uri] for uri in hits if uri in records])
-    for view in views:
+    views = []
+    for view in dataset_views(context.store, [records[uri] for uri in hits if uri in records]):
         hit = hits[view["uri"]]
-        if filters["q"].strip():
+        if hit.score is not None:
             view["score"] = round(hit.score * MILLIONTHS)
         if hit.highlights:
             view["highlights"] = hit.highlights
-    answer: dict[str, Any] = {"datasets": views, "hitsTotal": found.total}
-    if found.next is not None:
-        answer["cursor"] = cursors.encode(request.nsid, filters, found.next)
-    return answer
+        if viewable is not None:
+            path = viewable.path(hit.schema)
+            if path is None:
+                continue
+            view["path"] = {"hops": len(path), "lenses": list(path)}
+        views.append(view)
+    return views
+
+
+def _facet(context: Context, facet: Facet) -> dict[str, Any]:
+    titles: dict[str, str] = {}
+    values = [value for value, _ in facet.values]
+    if facet.name == "schemas":
+        summaries = context.store.schema_summaries(values)
+        titles = {uri: f"{each.name} {each.version}" for uri, each in summaries.items()}
+    elif facet.name == "publishers":
+        known = context.store.publishers(values)
+        titles = {did: each.handle for did, each in known.items() if each.handle}
+    return {
+        "name": facet.name,
+        "values": [
+            {"value": value, "count": count} | ({"title": titles[value]} if value in titles else {})
+            for value, count in facet.values
+        ],
+        "more": facet.more,
+    }

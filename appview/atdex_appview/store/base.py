@@ -166,7 +166,10 @@ Change = RepoChange | HandleChange | StatusChange
 
 @dataclass(frozen=True, slots=True)
 class SearchDocument:
-    """What the search index needs of one visible dataset."""
+    """What the search index needs of one visible dataset.
+
+    `labelled`: its own publisher has put a label on it.
+    """
 
     uri: str
     did: str
@@ -178,6 +181,7 @@ class SearchDocument:
     first_seen: int
     sample_count: int | None
     byte_count: int | None
+    labelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

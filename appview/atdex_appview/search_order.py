@@ -1,0 +1,107 @@
+"""The orders in which hits come, and a page of each.
+
+| sort | order | position |
+| --- | --- | --- |
+| relevance | by rank, labelled before not, newest first; without words newest | rank, place |
+| newest | newest first | 0, `first_seen` |
+| largest | most samples first, those that state none last; then newest first | size, `first_seen` |
+
+Each is a total order in which a dataset has one place, whatever is inserted beside it. The index
+gives the best of one number at a time, so what has a second number is asked for in parts: the
+hits of each rank; for `largest` those above the size at which the page ends, and then those of
+exactly that size, newest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from tantivy import Query
+
+from atdex_appview.search_fields import MAX_SIZE
+from atdex_appview.search_filters import between
+from atdex_appview.search_ranks import RankedQuery, all_of
+
+Sort = Literal["relevance", "newest", "largest"]
+
+Spot = tuple[int, int]
+"""Where a page ended, see the table."""
+
+
+class Found(NamedTuple):
+    major: int
+    minor: int
+    address: Any
+
+
+def page(
+    searcher: Any, ranked: RankedQuery, sort: Sort, limit: int, after: Spot | None
+) -> list[Found]:
+    """Up to `limit` hits after a position, in order."""
+    return _PAGES[sort if ranked.ranks or sort != "relevance" else "newest"](
+        searcher, ranked, limit, after
+    )
+
+
+def _by_rank(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> list[Found]:
+    found: list[Found] = []
+    for rank in ranked.ranks:
+        if after is not None and rank > after[0]:
+            continue
+        before = after[1] if after is not None and rank == after[0] else None
+        query = _below(ranked, ranked.of_rank(rank), "place", before)
+        found += _best(searcher, query, "place", limit - len(found), rank)
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _newest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> list[Found]:
+    query = _below(ranked, ranked.all_hits(), "first_seen", None if after is None else after[1])
+    return _best(searcher, query, "first_seen", limit, 0)
+
+
+def _largest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> list[Found]:
+    hits = ranked.all_hits()
+
+    def of_size(size: int, before: int | None, wanted: int) -> list[Found]:
+        same = all_of([hits, between(ranked.fields, "size", size, size + 1)])
+        query = _below(ranked, same, "first_seen", before)
+        return _best(searcher, query, "first_seen", wanted, size)
+
+    below = MAX_SIZE + 2
+    found: list[Found] = []
+    if after is not None:
+        below = after[0]
+        found = of_size(below, after[1], limit)
+    while below > 0 and len(found) < limit:
+        smaller = all_of([hits, between(ranked.fields, "size", 0, below)])
+        result = searcher.search(smaller, limit - len(found), count=False, order_by_field="size")
+        if not result.hits:
+            break
+        below = result.hits[-1][0]
+        above = [(size, address) for size, address in result.hits if size > below]
+        ages = searcher.fast_field_values("first_seen", [address for _, address in above])
+        made = [Found(size, age, at) for (size, at), age in zip(above, ages, strict=True)]
+        found += sorted(made, key=lambda one: (-one.major, -one.minor))
+        found += of_size(below, None, limit - len(found))
+    return found
+
+
+_PAGES: dict[Sort, Callable[[Any, RankedQuery, int, Spot | None], list[Found]]] = {
+    "relevance": _by_rank,
+    "newest": _newest,
+    "largest": _largest,
+}
+
+
+def _below(ranked: RankedQuery, query: Query, name: str, before: int | None) -> Query:
+    if before is None:
+        return query
+    return all_of([query, between(ranked.fields, name, 0, before)])
+
+
+def _best(searcher: Any, query: Query, name: str, limit: int, major: int) -> list[Found]:
+    result = searcher.search(query, limit, count=False, order_by_field=name)
+    return [Found(major, minor, address) for minor, address in result.hits]
