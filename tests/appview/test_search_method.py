@@ -173,6 +173,24 @@ def test_an_answer_says_that_typos_were_forgiven(index: Index, node: Node) -> No
     assert "fuzzy" not in node.ask(METHOD, q="ophthalmology")
 
 
+def test_the_publishers_labels_break_ties_of_relevance_as_they_come_and_go(
+    index: Index, node: Node
+) -> None:
+    old, new = index.publish(ALICE, dataset("eye 1", NOWHERE), dataset("eye 2", NOWHERE))
+    named = index.publish(ALICE, label("v1", old.uri), label("v2", old.uri))
+    index.publish(BOB, label("best", new.uri))
+
+    def order(**params: Any) -> list[str]:
+        return names(node.ask(METHOD, q="eye", **params))
+
+    assert order() == ["eye 1", "eye 2"]
+    assert order(sort="newest") == names(node.ask(METHOD)) == ["eye 2", "eye 1"]
+    index.commit(ALICE, Delete(named[0].uri))
+    assert order() == ["eye 1", "eye 2"]
+    index.commit(ALICE, Delete(named[1].uri))
+    assert order() == ["eye 2", "eye 1"]
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"q": " ".join(f"w{n}" for n in range(17))}, "at most 16 different words and phrases"),
     ({"minSamples": 5, "maxSamples": 4}, "minSamples: it is more than maxSamples"),

@@ -38,6 +38,7 @@ from atdex_appview.store.repos import Repos
 from atdex_appview.store.schema import FILTERS, INDEXED
 from atdex_appview.store.versions import semver_key
 from atdex_appview.store.writes import (
+    LABELLED,
     SEARCH_COLUMNS,
     kind_of_uri,
     search_document,
@@ -223,7 +224,9 @@ class Reads:
 
     def all_search_documents(self) -> Iterator[SearchDocument]:
         """On a connection of its own, so that other reads of the thread do not end it."""
-        query = f"SELECT {SEARCH_COLUMNS} FROM dataset WHERE visible ORDER BY first_seen"
+        query = (
+            f"SELECT {SEARCH_COLUMNS}, {LABELLED} FROM dataset WHERE visible ORDER BY first_seen"
+        )
         with available():
             cursor = self._open_cursor()
             try:

@@ -33,7 +33,7 @@ from atdex_appview.store.schema import (
     bounded,
     datetime_micros,
 )
-from atdex_lexicons.model import KINDS, Dataset, Kind
+from atdex_lexicons.model import KINDS, Dataset, Kind, Label
 
 MAX_KEYS = 1000
 """Keys in one statement's IN list: past this the time to parse it outgrows what it saves."""
@@ -87,6 +87,7 @@ class Transaction:
         self._removed: set[str] = set()
         self._new_kinds: dict[str, Kind] = {}
         self._new_places: dict[str, tuple[str, int] | None] = {}
+        self._relabelled: set[str] = set()
 
     def run(self, *, trust_created: bool) -> Outcome:
         """Raises duckdb.ConstraintException where `trust_created` was too trusting."""
@@ -107,6 +108,7 @@ class Transaction:
         self._flip()
         existing = self._existing(trust_created)
         held = self._records(existing)
+        self._label(held)
         repos = [
             repo.holding(held[did]) if did in held else repo
             for did, repo in self._plan.changed_repos().items()
@@ -207,6 +209,9 @@ class Transaction:
                 coming[put.kind].append((put, final, self._place(uri, final, row)))
         for kind, uris in going.items():
             for part, keys in _parts(uris):
+                if kind == "label":
+                    query = f"SELECT did, dataset_uri FROM label WHERE uri IN ({keys})"
+                    self._relabelled |= own_datasets(self._sql.execute(query, part).fetchall())
                 self._sql.execute(f"DELETE FROM {kind} WHERE uri IN ({keys})", part)
         for kind, rows in coming.items():
             self._insert_records(kind, rows)
@@ -272,11 +277,37 @@ class Transaction:
             if put.collection not in self._kinds and put.collection not in self._new_kinds:
                 self._sql.execute("INSERT INTO collections VALUES (?, ?)", [put.collection, kind])
                 self._new_kinds[put.collection] = kind
+        if kind == "label":
+            self._relabelled |= own_datasets(
+                (put.did, put.model.dataset_uri) for put in puts if isinstance(put.model, Label)
+            )
         if kind == "dataset":
             for (put, _, seen), shown in zip(rows, visible, strict=True):
                 if shown:
                     self._upserted[put.uri] = _document(put, seen)
                     self._removed.discard(put.uri)
+
+    def _label(self, held: dict[str, tuple[int, ...]]) -> None:
+        """Brings the documents of this batch to the labels that there are now.
+
+        Few accounts have labels, and only of those is it asked.
+        """
+        labels = KINDS.index("label")
+        wanted = {
+            uri
+            for uri, document in self._upserted.items()
+            if document.did in held and held[document.did][labels]
+        }
+        others = self._relabelled - self._upserted.keys()
+        for part, keys in _parts(others):
+            for document in search_documents(self._sql, f"uri IN ({keys}) AND visible", part):
+                self._upserted[document.uri] = document
+            change = f"UPDATE dataset SET change = ? WHERE uri IN ({keys}) AND visible"
+            self._sql.execute(change, [self._number, *part])
+        wanted |= self._relabelled - others
+        named = labelled(self._sql, wanted)
+        for uri in wanted:
+            self._upserted[uri] = replace(self._upserted[uri], labelled=uri in named)
 
     # What else the transaction keeps
 
@@ -325,16 +356,36 @@ SEARCH_COLUMNS = (
 )
 
 
+LABELLED = "(uri, did) IN (SELECT dataset_uri, did FROM label)"
+"""Whether a dataset has a label of its own publisher, for statements that read all of them."""
+
+
 def search_documents(
     connection: duckdb.DuckDBPyConnection, where: str, parameters: Sequence[object]
 ) -> list[SearchDocument]:
     """The documents of the datasets that `where` picks, visible or not."""
     query = f"SELECT {SEARCH_COLUMNS} FROM dataset WHERE {where}"
-    return [search_document(row) for row in connection.execute(query, list(parameters)).fetchall()]
+    rows = connection.execute(query, list(parameters)).fetchall()
+    named = labelled(connection, [row[0] for row in rows])
+    return [search_document((*row, row[0] in named)) for row in rows]
+
+
+def labelled(connection: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> set[str]:
+    """Those of the datasets that have a label of their own publisher."""
+    found: set[str] = set()
+    for part, keys in _parts(uris):
+        query = f"SELECT did, dataset_uri FROM label WHERE dataset_uri IN ({keys})"
+        found |= own_datasets(connection.execute(query, part).fetchall())
+    return found
+
+
+def own_datasets(labels: Iterable[tuple[str, str]]) -> set[str]:
+    """The datasets of labels, (DID, dataset), that are in the labels' own repos."""
+    return {uri for did, uri in labels if uri.startswith(f"at://{did}/")}
 
 
 def search_document(row: Sequence[object]) -> SearchDocument:
-    """From a row of SEARCH_COLUMNS."""
+    """From a row of SEARCH_COLUMNS and whether it is labelled."""
     values = list(row)
     values[4] = tuple(values[4]) if isinstance(values[4], list) else ()
     return SearchDocument(*values)  # type: ignore[arg-type]  # the columns are typed by the table
