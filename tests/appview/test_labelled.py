@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atdex_appview.search import SearchIndex
-from atdex_appview.store.base import Change, Delete, SearchDocument, StatusChange
+from atdex_appview.store.base import Change, Delete, Put, SearchDocument, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
 from tests.appview.records import ALICE, BOB, commit, dataset, label, put, uri
 
@@ -50,13 +50,14 @@ def test_what_the_index_is_told_is_what_the_store_and_the_records_say(
                         labels = {at: of for at, of in labels.items() if did not in at}
                     continue
                 assert isinstance(event, list)
-                ops = []
+                ops: list[Put | Delete] = []
                 for what, rkey, (owner, key) in event:
                     if what == "dataset":
                         ops.append(put(did, rkey, dataset(f"v{number}"), created=False))
                     elif what == "label":
-                        ops.append(put(did, rkey, label(uri(owner, "dataset", key)), created=False))
-                        labels[ops[-1].uri] = uri(owner, "dataset", key)
+                        of = uri(owner, "dataset", key)
+                        ops.append(put(did, rkey, label(of), created=False))
+                        labels[ops[-1].uri] = of
                     else:
                         ops.append(Delete(uri(did, "label" if "l" in what else "dataset", rkey)))
                         labels.pop(ops[-1].uri, None)
@@ -64,13 +65,12 @@ def test_what_the_index_is_told_is_what_the_store_and_the_records_say(
             before = store.change_number()
             applied = store.apply(changes, now)
             missed = store.changed_since(before)
+            now_there = {each.uri: each for each in store.all_search_documents()}
             for one in (applied, missed):
-                after = dict(told)
-                for gone in one.removed:
-                    after.pop(gone, None)
+                after = {at: each for at, each in told.items() if at not in one.removed}
                 after |= {document.uri: document for document in one.upserted}
-                assert after == {each.uri: each for each in store.all_search_documents()}
-            told = after
+                assert after == now_there
+            told = now_there
             for each in told.values():
                 own = {of for at, of in labels.items() if each.did in at}
                 assert each.labelled == (each.uri in own)

@@ -19,16 +19,19 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from atdex_appview.graph.reach import Reaches
 from atdex_appview.ingest import Ingest
 from atdex_appview.search import SearchIndex
 from atdex_appview.search_filters import Filters
 from atdex_appview.state import State
 from atdex_appview.store.duckdb import DuckDBStore
+from atdex_appview.viewable import viewable_as
 from atdex_appview.writer import Writer
 from atdex_firehose.events import CommitEvent, Event, Identity, RecordOp
 from atdex_lexicons import Catalog, Cid
 from atdex_lexicons.datamodel import encode, from_json
 from tests.appview.records import COLLECTIONS, rev, uri
+from tests.benchmarks.graph import Made
 from tests.support.paths import FIXTURES
 
 Row = tuple[str, float, str, str]
@@ -36,6 +39,9 @@ Row = tuple[str, float, str, str]
 RECORDS = 20_000
 VOCABULARY = 50_000
 PUBLISHERS = 20_000
+SCHEMAS_SHARE = 10
+"""Datasets for each schema, and lenses for each dataset one: as in the issue's million."""
+LICENSES = ("MIT", "Apache-2.0", "CC-BY-4.0", "CC0-1.0", "ODbL-1.0", None)
 REPEATS = 60
 PAGE = 25
 PART = 20_000
@@ -59,8 +65,9 @@ class Source:
 class Publishers:
     """Commits with one new dataset each, in parts."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         dice = random.Random(1)
+        self.graph = Made(max(count // SCHEMAS_SHARE, 10), max(count, 100))
         consonants, vowels = "bcdfghklmnprstvz", "aeiou"
         self.words = [
             "".join(dice.choice(consonants) + dice.choice(vowels) for _ in range(2 + n % 3))
@@ -71,11 +78,15 @@ class Publishers:
         self._dice = np.random.default_rng(1)
         weights = 1 / np.arange(1, VOCABULARY + 1)
         self._weights = weights / weights.sum()
+        schemas = 1 / np.arange(1, len(self.graph.schemas) + 1) ** 0.8
+        self._schemas = schemas / schemas.sum()
 
     def part(self, start: int, stop: int) -> list[CommitEvent]:
         drawn = self._dice.choice(VOCABULARY, size=(stop - start, 65), p=self._weights)
+        schemas = self._dice.choice(len(self._schemas), size=stop - start, p=self._schemas)
         return [
-            self._commit(start + at, [self.words[n] for n in row]) for at, row in enumerate(drawn)
+            self._commit(start + at, [self.words[n] for n in row], self.graph.schemas[schema])
+            for at, (row, schema) in enumerate(zip(drawn, schemas, strict=True))
         ]
 
     def did(self, number: int) -> str:
@@ -84,13 +95,19 @@ class Publishers:
     def uri(self, number: int) -> str:
         return uri(self.did(number), "dataset", rev(number + 1))
 
-    def _commit(self, number: int, words: list[str]) -> CommitEvent:
+    def _commit(self, number: int, words: list[str], schema: str) -> CommitEvent:
+        licence = LICENSES[number % len(LICENSES)]
         value = {
             **self._entry,
+            "schemaRef": schema,
+            "size": {"samples": int(1000 * self._dice.pareto(1.0))},
             "name": " ".join(words[:4]),
             "tags": sorted(set(words[4:7])),
             "description": " ".join(words[7:]),
+            "license": licence,
         }
+        if licence is None:
+            del value["license"]
         raw = encode(from_json(value))
         did, key = self.did(number), rev(number + 1)
         op = RecordOp("create", COLLECTIONS["dataset"], key, str(Cid.of_cbor(raw)), raw)
@@ -102,10 +119,11 @@ async def measure(directory: Path, count: int) -> list[Row]:
     store = DuckDBStore.open(directory / "records.duckdb")
     search = SearchIndex.open(directory / "search")
     state = await State.open(directory / "state.sqlite")
-    publishers = Publishers()
+    publishers = Publishers(count)
     rows = [await ingest(store, search, state, publishers, count)]
     rows += reads(store, publishers, count)
     rows += searches(search, publishers.words)
+    rows += viewable_searches(search, publishers)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows.append(("resident memory, highest", memory, "MB", "<= 2500"))
     await state.close()
@@ -179,8 +197,46 @@ def searches(search: SearchIndex, words: list[str]) -> list[Row]:
         "a word and a tag": of(usual, filters=Filters(tags=(common,))),
         "no word": of(""),
         "the commonest word, page 201": of(common, after=deep),
+        "a word, all other filters": of(
+            usual, filters=Filters(license="mit", min_samples=10, max_samples=10**6, since=1)
+        ),
+        "the commonest word, newest": of(common, sort="newest"),
+        "the commonest word, largest": of(common, sort="largest"),
+        "no word, largest": of("", sort="largest"),
+        "a misspelt word": of(f"{rare[:3]}q{rare[3:]}"),
     }
-    return [timed(f"search, {name}", ask, "p50 <= 6, p99 <= 30") for name, ask in asked.items()]
+    rows = [timed(f"search, {name}", ask, "p50 <= 6, p99 <= 30") for name, ask in asked.items()]
+    for name, q in (("the commonest word", common), ("a usual word", usual), ("a rare word", rare)):
+
+        def ask(q: str = q) -> object:
+            # What is remembered of a state would make it one measurement.
+            search._current.known.clear()
+            return search.search(q, facets=("tags", "licenses", "schemas"), limit=PAGE)
+
+        rows.append(timed(f"search, {name}, three facets", ask, "p50 <= 45"))
+    return rows
+
+
+def viewable_searches(search: SearchIndex, publishers: Publishers) -> list[Row]:
+    reaches, dice = Reaches(publishers.graph.loaded()), random.Random(3)
+    schemas, words = publishers.graph.schemas, publishers.words
+
+    def ask(q: str, max_hops: int | None = None) -> None:
+        found = viewable_as(reaches, dice.choice(schemas), max_hops)
+        page = search.search(q, Filters(schemas=found.schemas), limit=PAGE)
+        for hit in page.hits:
+            found.path(hit.schema)
+
+    asked: dict[str, Callable[[], object]] = {
+        "no word": lambda: ask(""),
+        "the commonest word": lambda: ask(words[0]),
+        "a usual word": lambda: ask(words[30]),
+        "no word, 4 hops whatever they reach": lambda: ask("", 4),
+    }
+    return [
+        timed(f"viewableAs, {name}", each, "p50 <= 40" if "hops" not in name else "")
+        for name, each in asked.items()
+    ]
 
 
 def timed(name: str, ask: Callable[[], object], target: str) -> Row:
