@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import orjson
 
@@ -35,12 +36,26 @@ def schema_model(record: StoredRecord) -> Schema | None:
     return model if isinstance(model, Schema) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Nesting:
+    """`schemas` by the URI as it is written; `cids` by the URI of the record, None where this node
+    has no such schema."""
+
+    schemas: dict[str, Schema]
+    cids: dict[str, str | None]
+
+
 def nested_schemas(store: IndexStore, schemas: Iterable[Schema]) -> dict[str, Schema]:
     """The schemas that these refer to, and those that they refer to, by the URI as it is written.
 
     What is not indexed, is no schema, or lies beyond the bounds is left out.
     """
-    found: dict[str, Schema] = {}
+    return nesting(store, schemas).schemas
+
+
+def nesting(store: IndexStore, schemas: Iterable[Schema]) -> Nesting:
+    """The same, and which records were looked up for it."""
+    found = Nesting({}, {})
     tried: set[str] = set()
     level = list(schemas)
     for _ in range(MAX_NESTED_LEVELS):
@@ -55,7 +70,9 @@ def nested_schemas(store: IndexStore, schemas: Iterable[Schema]) -> dict[str, Sc
         records = store.records(list(dict.fromkeys(keys.values())))
         models = {key: schema_model(record) for key, record in records.items()}
         read = {uri: model for uri, key in keys.items() if (model := models.get(key)) is not None}
-        found |= read
+        found.schemas.update(read)
+        for key in keys.values():
+            found.cids[key] = records[key].cid if key in records else None
         level = list(read.values())
     return found
 

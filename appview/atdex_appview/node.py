@@ -28,6 +28,7 @@ from atdex_appview.catch_up import catch_up
 from atdex_appview.config import NodeConfig
 from atdex_appview.context import Context
 from atdex_appview.errors import ListenFailed
+from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
@@ -132,7 +133,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         if indexed:
             log.info("the search index was brought up to the records", extra={"datasets": indexed})
         graph = LensGraph()
-        follower = GraphFollower(store, graph)
+        follower = GraphFollower(store, graph, checks=LensChecks(store))
         await asyncio.to_thread(follower.load)
         # What was loaded stays: a full collection would go through all of it each time, for 60 ms.
         gc.freeze()

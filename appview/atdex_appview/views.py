@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import orjson
 
 from atdex_appview.store.base import IndexStore, Publisher, StoredRecord
+from atdex_appview.store.lens_checks import LensCheck
 from atdex_lexicons.errors import LexiconsError
 from atdex_lexicons.families import project
 from atdex_lexicons.model import CodeReference, Dataset, FieldOps, Label, Lens, PythonCode, Schema
@@ -69,10 +70,13 @@ def schema_views(store: IndexStore, records: Sequence[StoredRecord]) -> list[Vie
 def lens_views(store: IndexStore, records: Sequence[StoredRecord]) -> list[View]:
     """`#lensView` of each, in order.
 
-    A verification is about one version of a lens, so those of another CID are left out.
+    A verification is about one version of a lens, so those of another CID are left out, as is a
+    check.
     """
     publishers = _publishers(store, records)
-    verifications = store.verifications_of([record.uri for record in records])
+    uris = [record.uri for record in records]
+    verifications = store.verifications_of(uris)
+    checks = store.lens_checks(uris)
     return [
         _common(record, publishers)
         | {
@@ -85,6 +89,7 @@ def lens_views(store: IndexStore, records: Sequence[StoredRecord]) -> list[View]
                 if v.lens_cid == record.cid
             ],
         }
+        | _check_view(record, model, checks.get(record.uri))
         for record, model in _read(records, Lens)
     ]
 
@@ -149,6 +154,19 @@ def _code_word(lens: Lens) -> str:
             return "fieldOps"
         case None:
             return "none"
+
+
+def _check_view(record: StoredRecord, lens: Lens, check: LensCheck | None) -> View:
+    """Whether a declarative lens type-checks. While a schema is missing, that is all there is to
+    say."""
+    if check is None or check.cid != record.cid or not isinstance(lens.getter, FieldOps):
+        return {}
+    view: View = {}
+    if not check.problems or check.is_wrong:
+        view["typeChecks"] = not check.problems
+    if check.problems:
+        view["problems"] = [{"path": p.path, "reason": p.reason} for p in check.problems]
+    return view
 
 
 def _given(**values: Any) -> View:

@@ -17,6 +17,7 @@ import httpx
 
 from atdex_appview.app import build_app
 from atdex_appview.context import Context
+from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
@@ -111,7 +112,7 @@ class Index:
         self.search = search
         self.state = state
         self.graph = LensGraph()
-        self._follower = GraphFollower(store, self.graph)
+        self._follower = GraphFollower(store, self.graph, checks=LensChecks(store))
         self._follower.load()
         self._commits = 0
         self._records = 0

@@ -134,7 +134,8 @@ def test_trust_says_which_lenses_may_be_part_of_a_path(
     )
     assert ask("verified") == ask("verified", verifiers=[ALICE, BOB]) == [["ab", "bc"]]
     assert ask("verified", verifiers=[BOB]) == "NoLensPath"
-    ops = FieldOps(({"op": "drop", "field": "label", "default": ""},))
+    there = {"op": "rename", "from": "label", "to": "name"}
+    ops = FieldOps((there, {"op": "rename", "from": "name", "to": "label"}))
     made = replace(lens("ops", chain.a, chain.c), getter=ops, putter=None)
     index.publish(BOB, made, family=NAMESPACE)
     assert ask("declarative") == [["ops"]]

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.facts import (
     GraphChange,
     LensColumns,
@@ -47,21 +48,37 @@ def any_lens(lens: LensFact) -> bool:
 
 
 class GraphFollower:
-    """Tells a graph what the store has. One thread at a time."""
+    """Tells a graph what the store has. One thread at a time.
 
-    def __init__(self, store: IndexStore, graph: LensGraph, *, usable: Usable = any_lens) -> None:
+    With `checks`, lenses are checked before the graph is told of them, and those with problems are
+    left out of paths.
+    """
+
+    def __init__(
+        self,
+        store: IndexStore,
+        graph: LensGraph,
+        *,
+        usable: Usable = any_lens,
+        checks: LensChecks | None = None,
+    ) -> None:
+        if checks is not None and usable is not any_lens:
+            raise ValueError("either checks say which lenses are usable, or another test")
         self._store = store
         self._graph = graph
-        self._usable = usable
+        self._checks = checks
+        self._usable = usable if checks is None else checks.usable
 
     def load(self) -> None:
         """Fills the graph, which is empty. Raises StoreUnavailable."""
+        if self._checks is not None:
+            self._checks.load()
         schemas = (
             fact for part in self._store.graph_rows("schema") for fact in _schema_facts(part)
         )
         self._graph.load(
             schemas,
-            _columns(list(self._store.graph_rows("lens")), self._usable),
+            _columns(list(self._store.graph_rows("lens")), self._checks or self._usable),
             _by_lens(self._store.verifiers()).items(),
         )
 
@@ -79,6 +96,9 @@ class GraphFollower:
                         uris[kind][op.uri] = None
         if accounts:
             self._add_accounts(list(accounts), uris)
+        if self._checks is not None and (uris["schema"] or uris["lens"]):
+            checked = self._checks.follow(uris["schema"], uris["lens"])
+            uris["lens"].update(dict.fromkeys(checked))
         if any(uris.values()):
             self._refresh(**{kind: list(found) for kind, found in uris.items()})
 
@@ -158,14 +178,19 @@ def _lens_facts(rows: pa.RecordBatch, usable: Usable) -> Iterator[LensFact]:
         yield fact if usable(fact) else replace(fact, usable=False)
 
 
-def _columns(parts: list[pa.RecordBatch], usable: Usable) -> LensColumns:
+def _columns(parts: list[pa.RecordBatch], usable: Usable | LensChecks) -> LensColumns:
     rows = pa.Table.from_batches(parts, _LENS_SCHEMA)
     column = {name: rows[name].combine_chunks() for name in rows.column_names}
     repos = pc.binary_join_element_wise(
         "at:/", column["did"], column["collection"], "", "/"
     ).dictionary_encode()
     usables = np.ones(rows.num_rows, np.bool_)
-    if usable is not any_lens:
+    if isinstance(usable, LensChecks):
+        if usable.faulty:
+            usables = ~pc.is_in(column["uri"], pa.array(list(usable.faulty))).to_numpy(
+                zero_copy_only=False
+            )
+    elif usable is not any_lens:
         facts = (fact for part in parts for fact in _lens_facts(part, usable))
         usables = np.fromiter((fact.usable for fact in facts), np.bool_, rows.num_rows)
     return LensColumns(

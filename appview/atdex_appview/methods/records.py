@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from atdex_appview.context import Context
+from atdex_appview.graph.checking import lens_problems
 from atdex_appview.lookup import canonical_uri
 from atdex_appview.reading import read_record
 from atdex_appview.references import check_references
@@ -15,6 +16,7 @@ from atdex_lexicons import InvalidRecord, UnknownLexicon
 from atdex_lexicons.aturi import AtUri
 from atdex_lexicons.datamodel import encode, from_json
 from atdex_lexicons.errors import InvalidData, Problem, listed
+from atdex_lexicons.model import Lens
 from atdex_xrpc import Request
 
 TAKEN_DOWN = frozenset({"takendown", "suspended"})
@@ -26,7 +28,8 @@ def check_record(context: Context, request: Request) -> dict[str, Any]:
 
     `valid` is false where the record breaks its lexicon, and where a reference leads to a record
     of a wrong kind. A reference to a record that this node does not have is a problem too, but
-    none that makes the record invalid: records of one batch may arrive in any order.
+    none that makes the record invalid: records of one batch may arrive in any order. So is a
+    declarative lens that does not type-check: it will be shown, and be part of no path.
     """
     collection, record = request.input["collection"], request.input["record"]
     try:
@@ -39,7 +42,10 @@ def check_record(context: Context, request: Request) -> dict[str, Any]:
     except UnknownLexicon:
         problem = Problem("", f"no family of this node has the collection {collection}")
         return {"valid": False, "problems": _problems((problem,))}
-    wrong, unknown = check_references(context.store, read.checked.model, record)
+    model = read.checked.model
+    wrong, unknown = check_references(context.store, model, record)
+    if isinstance(model, Lens):
+        unknown = (*unknown, *lens_problems(context.store, model))
     return {
         "valid": not wrong,
         "conformance": read.checked.conformance,

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
+from atdex_appview.store.lens_checks import LensCheck
 from atdex_lexicons.model import Kind, Model
 
 Position = tuple[int, str]
@@ -297,6 +298,33 @@ class IndexStore(Protocol):
 
     def verifiers(self, lens_uris: Sequence[str] | None = None) -> list[tuple[str, str, str]]:
         """(lens, verification, DID that verified) of lenses at their present CID; all visible."""
+        ...
+
+    def lens_checks(self, lens_uris: Sequence[str]) -> dict[str, LensCheck]:
+        """What was found when these declarative lenses were checked; none of those that were not.
+
+        See `graph.checking`, which keeps it: the store derives nothing from it.
+        """
+        ...
+
+    def save_lens_checks(self, checks: Mapping[str, LensCheck | None]) -> None:
+        """Keeps what was found, None for nothing any more. For the one writer, beside `apply`."""
+        ...
+
+    def faulty_lenses(self) -> list[str]:
+        """The lenses of whose check problems are kept."""
+        ...
+
+    def nested_in_lenses(self) -> dict[str, dict[str, str | None]]:
+        """The `nested` of every check that has one."""
+        ...
+
+    def unchecked_lenses(self) -> list[str]:
+        """The declarative lenses between visible schemas with no check of these three CIDs."""
+        ...
+
+    def lenses_naming(self, schema_uris: Sequence[str]) -> list[str]:
+        """The declarative lenses with one of these schemas as source or target."""
         ...
 
     def counts(self) -> Mapping[Kind | Literal["publishers"], int]: ...

@@ -21,7 +21,7 @@ need 0.8, and leaves the other core to other readers.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -29,8 +29,9 @@ from typing import Self
 import duckdb
 
 from atdex_appview.errors import StoreFormatUnknown, StoreInUse, StoreUnavailable
-from atdex_appview.store import schema
+from atdex_appview.store import lens_checks, schema
 from atdex_appview.store.base import Applied, Change
+from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.plan import Plan
 from atdex_appview.store.reads import Reads, available
 from atdex_appview.store.repos import NOTHING_HELD, Repo, Repos
@@ -133,6 +134,16 @@ class DuckDBStore(Reads):
         with self._write_lock, available():
             self._writer.execute("DELETE FROM removals WHERE change <= ?", [number])
 
+    def save_lens_checks(self, checks: Mapping[str, LensCheck | None]) -> None:
+        with self._write_lock, available():
+            self._writer.begin()
+            try:
+                lens_checks.write(self._writer, checks)
+                self._writer.commit()
+            except BaseException:
+                self._writer.rollback()
+                raise
+
     def check(self) -> None:
         self._all("SELECT 1 FROM facts", [])
 
@@ -213,7 +224,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     }
     if not tables:
         connection.begin()
-        for statement in schema.statements():
+        for statement in (*schema.statements(), lens_checks.CREATE):
             connection.execute(statement)
         connection.commit()
         return
@@ -222,6 +233,8 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise StoreFormatUnknown(path, "of another program", known)
     if (found := _facts(connection)[0]) != schema.FORMAT_VERSION:
         raise StoreFormatUnknown(path, str(found), known)
+    # Derived, so that a file without it is none of another format.
+    connection.execute(lens_checks.CREATE)
     rows = connection.execute("SELECT count(*) - count(DISTINCT did) FROM repos").fetchone()
     if rows is not None and rows[0] > COMPACT_ROWS:
         connection.begin()

@@ -24,6 +24,7 @@ import duckdb
 import pyarrow as pa
 
 from atdex_appview.errors import StoreUnavailable
+from atdex_appview.store import lens_checks
 from atdex_appview.store.base import (
     LabelSummary,
     Position,
@@ -34,6 +35,7 @@ from atdex_appview.store.base import (
     VerificationSummary,
 )
 from atdex_appview.store.graph_rows import graph_rows, verifiers
+from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.repos import Repos
 from atdex_appview.store.schema import FILTERS, INDEXED
 from atdex_appview.store.versions import semver_key
@@ -266,6 +268,26 @@ class Reads:
     def verifiers(self, lens_uris: Sequence[str] | None = None) -> list[tuple[str, str, str]]:
         with available():
             return verifiers(self._cursor(), _usable(lens_uris))
+
+    def lens_checks(self, lens_uris: Sequence[str]) -> dict[str, LensCheck]:
+        with available():
+            return lens_checks.read(self._cursor(), _usable(lens_uris) or [])
+
+    def faulty_lenses(self) -> list[str]:
+        with available():
+            return lens_checks.faulty(self._cursor())
+
+    def nested_in_lenses(self) -> dict[str, dict[str, str | None]]:
+        with available():
+            return lens_checks.nesting(self._cursor())
+
+    def unchecked_lenses(self) -> list[str]:
+        with available():
+            return lens_checks.unchecked(self._cursor())
+
+    def lenses_naming(self, schema_uris: Sequence[str]) -> list[str]:
+        with available():
+            return lens_checks.naming(self._cursor(), _usable(schema_uris) or [])
 
     def _by_keys(self, query: str, keys: Sequence[str]) -> list[Any]:
         usable = [key for key in dict.fromkeys(keys) if _storable(key)]
