@@ -23,18 +23,21 @@ if TYPE_CHECKING:
     from atdex.hits import DatasetHit, SearchResults, search
     from atdex.load import load_dataset
     from atdex.node import default_node
+    from atdex.paths import LensPath, lens_path
     from atdex.sample import packable
     from atdex.schema import sample_class
 
 __all__ = [
     "load_dataset",
     "search",
+    "lens_path",
     "default_node",
     "packable",
     "sample_class",
     "Dataset",
     "DatasetHit",
     "SearchResults",
+    "LensPath",
     "AtdexError",
     "decode_array",
     "encode_array",
@@ -43,12 +46,14 @@ __all__ = [
 _MODULES = {
     "load_dataset": "load",
     "search": "hits",
+    "lens_path": "paths",
     "default_node": "node",
     "packable": "sample",
     "sample_class": "schema",
     "Dataset": "dataset",
     "DatasetHit": "hits",
     "SearchResults": "hits",
+    "LensPath": "paths",
     "AtdexError": "errors",
     "decode_array": "arrays",
     "encode_array": "arrays",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from atdex.errors import DataError
 from atdex.node import MAX_PAGES, PAGE, Checked, Node, default_node
 from atdex_lexicons.model import Dataset as DatasetRecord
+
+Sort = Literal["relevance", "newest", "largest"]
 
 MICRO: Final = 1_000_000
 """Scores travel as whole millionths: lexicons have no fractions."""
@@ -40,6 +42,8 @@ class DatasetHit:
     highlights: Mapping[str, str]
     first_seen: str
     conformance: str
+    path: tuple[str, ...] | None
+    """With `viewable_as`: the lenses that lead to that schema, in order; none where it has it."""
     view: Mapping[str, Any]
     """The node's answer as it came."""
 
@@ -81,6 +85,7 @@ class SearchResults:
         self._limit = limit
         self._hits: list[DatasetHit] = []
         self._total: int | None = None
+        self._fuzzy = False
         self._asked = 0
         self._pages = 0
         self._cursor: str | None = None
@@ -91,6 +96,14 @@ class SearchResults:
         if self._total is None:
             self._next_page()
         return self._total or 0
+
+    @property
+    def fuzzy(self) -> bool:
+        """Whether nothing matched the words as they are, so that these are near them, as the node
+        says."""
+        if self._total is None:
+            self._next_page()
+        return self._fuzzy
 
     def __iter__(self) -> Iterator[DatasetHit]:
         at = 0
@@ -125,6 +138,7 @@ class SearchResults:
         self._pages += 1
         self._asked += len(views)
         self._total = answer["hitsTotal"]
+        self._fuzzy = answer.get("fuzzy", False)
         self._cursor = answer.get("cursor")
 
 
@@ -133,21 +147,43 @@ def search(
     *,
     tags: Sequence[str] = (),
     schema: str | None = None,
+    viewable_as: str | None = None,
     publisher: str | None = None,
+    license: str | None = None,  # noqa: A002 - the word that users know it by
+    min_samples: int | None = None,
+    max_samples: int | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    sort: Sort = "relevance",
     limit: int | None = 25,
     node: str | None = None,
 ) -> SearchResults:
     """Datasets whose name, description or tags match `q`; without `q` the newest.
 
     All filters must hold: every tag of `tags`, the AT-URI of a `schema`, a `publisher` by handle or
-    DID. `limit` is the number of hits at most, None for all. `node` is a URL, or else the
-    default node. The node is asked when the results are first looked at; what fails raises there.
+    DID, a `license`, bounds of the number of samples (inclusive), and of the moment at which the
+    node first saw the dataset (ISO 8601, `until` exclusive). With `viewable_as` a dataset has the
+    schema with that AT-URI, or lenses lead to it: `hit.path`. `limit` is the number of hits at
+    most, None for all. `node` is a URL, or else the default node. The node is asked when the
+    results are first looked at; what fails raises there.
     """
     if isinstance(tags, str):
         raise TypeError("tags is a sequence of tags, not one text")
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}")
-    params = {"q": q or None, "tags": list(tags) or None, "schema": schema, "publisher": publisher}
+    params = {
+        "q": q or None,
+        "tags": list(tags) or None,
+        "schema": schema,
+        "viewableAs": viewable_as,
+        "publisher": publisher,
+        "license": license,
+        "minSamples": min_samples,
+        "maxSamples": max_samples,
+        "since": since,
+        "until": until,
+        "sort": sort,
+    }
     return SearchResults(node or default_node(), params, limit)
 
 
@@ -166,5 +202,6 @@ def _hit(checked: Checked) -> DatasetHit:
         highlights=view.get("highlights", {}),
         first_seen=view["firstSeen"],
         conformance=view["conformance"],
+        path=tuple(view["path"]["lenses"]) if "path" in view else None,
         view=view,
     )

@@ -66,6 +66,7 @@ class FakeNode:
         self.records: dict[str, dict[str, Any]] = {}
         self.lies: dict[str, dict[str, Any]] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.fuzzy = False
         self.url = ""
 
     def put(self, at: str, record: dict[str, Any]) -> str:
@@ -122,6 +123,7 @@ class FakeNode:
         if list_labels:
             server.method(METHODS + "listLabels", self.list_records)
         server.method(METHODS + "searchDatasets", self.search)
+        server.method(METHODS + "getLensPath", self.lens_path)
         return server
 
     async def get(self, request: Request) -> Any:
@@ -162,7 +164,14 @@ class FakeNode:
         page = self._page("datasets", found, request)
         for view in page["datasets"]:
             view |= {"score": 1_500_000, "highlights": {"name": "<b>x</b>"}}
-        return page | {"hitsTotal": len(found)}
+        return page | {"hitsTotal": len(found)} | ({"fuzzy": True} if self.fuzzy else {})
+
+    async def lens_path(self, request: Request) -> Any:
+        """Every lens leads from SCHEMA to all there is."""
+        self.asked.append(("path", dict(request.params)))
+        if request.params["source"] != SCHEMA:
+            raise NotFound("NoLensPath", "no such way")
+        return {"paths": [{"hops": 1, "lenses": [self.view(at)]} for at in self.of("lens")]}
 
     def _page(self, key: str, found: list[str], request: Request) -> dict[str, Any]:
         start, limit = int(request.params.get("cursor", 0)), request.params["limit"]

@@ -16,6 +16,7 @@ from tests.sdk.fake_node import (
     HANDLE,
     LABEL,
     LENS,
+    NOW,
     SCHEMA,
     FakeNode,
     entry,
@@ -87,12 +88,46 @@ def test_search_prints_json(node: FakeNode, atdex_: Any) -> None:
 def test_search_passes_its_filters_on(node: FakeNode, atdex_: Any) -> None:
     atdex_(
         "search", "two", "words", "--tag", "a", "--tag", "b", "--schema", SCHEMA, "--publisher",
-        HANDLE, "--limit", "7", "--node", node.url,
+        HANDLE, "--limit", "7", "--node", node.url, "--viewable-as", SCHEMA, "--license", "MIT",
+        "--min-samples", "1", "--max-samples", "2", "--since", NOW, "--until", NOW, "--sort",
+        "largest",
     )  # fmt: skip
     params = node.asked[-1][1]
     assert params == {
         "q": "two words", "tags": ["a", "b"], "schema": SCHEMA, "publisher": HANDLE, "limit": 7,
+        "viewableAs": SCHEMA, "license": "MIT", "minSamples": 1, "maxSamples": 2, "since": NOW,
+        "until": NOW, "sort": "largest",
     }  # fmt: skip
+
+
+def test_search_shows_by_which_lenses_a_hit_is_viewed_and_that_typos_were_forgiven(
+    node: FakeNode, atdex_: Any
+) -> None:
+    node.lies[DATASET] = {"path": {"hops": 1, "lenses": [LENS]}}
+    node.fuzzy = True
+    result = atdex_("search", "fixture", "--viewable-as", SCHEMA, "--node", node.url)
+    assert f"by {LENS}" in result.out
+    assert "words near them do" in result.out
+    found = atdex_("search", "fixture", "--node", node.url, "--json").json
+    assert (found["fuzzy"], found["datasets"][0]["path"]["lenses"]) == (True, [LENS])
+
+
+def test_lens_path_prints_each_way_and_fails_where_there_is_none(
+    node: FakeNode, atdex_: Any
+) -> None:
+    asked = ("lens", "path", SCHEMA, SCHEMA + "2", "--node", node.url)
+    result = atdex_(*asked)
+    assert result.code == 0
+    for part in ("1 lens\n", "reference", LENS):
+        assert part in result.out
+    found = atdex_(*asked, "--json", "--max-hops", "2", "--limit", "3", "--trust", "verified").json
+    assert [lens["uri"] for lens in found["paths"][0]["lenses"]] == [LENS]
+    assert node.asked[-1][1] | {"source": 0, "target": 0} == {
+        "source": 0, "target": 0, "maxHops": 2, "limit": 3, "trust": "verified",
+    }  # fmt: skip
+    assert "no way of at most 4 lenses" in one_line(
+        atdex_("lens", "path", SCHEMA + "2", SCHEMA, "--node", node.url)
+    )
 
 
 def test_search_says_what_it_left_out(node: FakeNode, atdex_: Any) -> None:

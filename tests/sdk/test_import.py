@@ -30,12 +30,14 @@ def test_the_public_names_are_these() -> None:
     assert atdex.__all__ == [
         "load_dataset",
         "search",
+        "lens_path",
         "default_node",
         "packable",
         "sample_class",
         "Dataset",
         "DatasetHit",
         "SearchResults",
+        "LensPath",
         "AtdexError",
         "decode_array",
         "encode_array",
@@ -60,7 +62,7 @@ def test_all_of_the_package_loads_no_package_of_the_server() -> None:
 
 
 def test_the_commands_of_a_user_load_no_package_of_the_server() -> None:
-    code = "import atdex.cli.search, atdex.cli.head, atdex.cli.show"
+    code = "import atdex.cli.search, atdex.cli.head, atdex.cli.show, atdex.cli.lens"
     assert modules_after(code).isdisjoint(HEAVY)
 
 

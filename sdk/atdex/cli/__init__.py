@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "search": ("atdex.cli.search:search", "Find datasets through a node."),
     "show": ("atdex.cli.show:show", "Show one record: a dataset, schema, lens or label."),
     "head": ("atdex.cli.head:head", "Print the first samples of a dataset, typed."),
+    "lens": ("atdex.cli.lens:app", "Work with lenses."),
     "node": ("atdex.cli.node:app", "Run an index node, or ask one how it is."),
     "firehose": ("atdex.cli.firehose:app", "Follow the network, one JSON object a line."),
     "lexicon": ("atdex.cli.lexicon:app", "Work with lexicon documents."),

@@ -11,7 +11,7 @@ from rich.text import Text
 from atdex.cli.options import AsJson, NodeUrl
 from atdex.cli.output import clean, console, print_json
 from atdex.errors import NoNode
-from atdex.hits import DatasetHit
+from atdex.hits import DatasetHit, Sort
 from atdex.hits import search as search_datasets
 
 
@@ -19,7 +19,14 @@ def search(
     *query: str,
     tag: Annotated[list[str] | None, Parameter(negative="")] = None,
     schema: str | None = None,
+    viewable_as: str | None = None,
     publisher: str | None = None,
+    licence: Annotated[str | None, Parameter(name="--license")] = None,
+    min_samples: int | None = None,
+    max_samples: int | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    sort: Sort = "relevance",
     limit: int = 25,
     node: NodeUrl = None,
     as_json: AsJson = False,
@@ -34,20 +41,49 @@ def search(
         Only datasets with this tag. Repeat for several: all must be there.
     schema
         Only datasets of the schema with this AT-URI.
+    viewable_as
+        Only datasets whose samples can be viewed as the schema with this AT-URI, by which lenses.
     publisher
         Only datasets of this handle or DID.
+    licence
+        Only datasets under this licence.
+    min_samples
+        Only datasets that state at least so many samples.
+    max_samples
+        Only datasets that state at most so many samples.
+    since
+        Only datasets that the node first saw then or later: 2026-11-02T00:00:00Z.
+    until
+        Only datasets that the node first saw before that.
+    sort
+        Best matches, newest or most samples first.
     limit
         How many to print at most.
     """
     if node is None:
         raise NoNode
     results = search_datasets(
-        " ".join(query), tags=tag or (), schema=schema, publisher=publisher, limit=limit, node=node
+        " ".join(query),
+        tags=tag or (),
+        schema=schema,
+        viewable_as=viewable_as,
+        publisher=publisher,
+        license=licence,
+        min_samples=min_samples,
+        max_samples=max_samples,
+        since=since,
+        until=until,
+        sort=sort,
+        limit=limit,
+        node=node,
     )
     hits = list(results)
     if as_json:
-        print_json({"hitsTotal": results.total, "datasets": [dict(hit.view) for hit in hits]})
+        found = {"hitsTotal": results.total, "datasets": [dict(hit.view) for hit in hits]}
+        print_json(found | ({"fuzzy": True} if results.fuzzy else {}))
     else:
+        if results.fuzzy:
+            console().print(Text("nothing matches these words; words near them do:", "italic"))
         _print_hits(hits, results.total)
     for refused in results.refused:
         print(f"atdex: left out: {clean(refused, 400)}", file=sys.stderr)
@@ -74,5 +110,7 @@ def _print_hits(hits: list[DatasetHit], total: int) -> None:
         if hit.description:
             out.print(Text("  " + clean(hit.description, 160)))
         out.print(Text("  " + hit.uri, style="blue"), soft_wrap=True)
+        for lens in hit.path or ():
+            out.print(Text("    by " + lens, style="dim"), soft_wrap=True)
     shown = f"{len(hits)} of {total}" if total != len(hits) else str(total)
     out.print(Text(f"{shown} dataset{'' if total == 1 else 's'}", style="dim"))
