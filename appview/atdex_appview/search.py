@@ -313,7 +313,7 @@ class SearchIndex:
         if asked.facets:
             told = generation.recall(
                 (*key, asked.facets),
-                lambda: count_facets(searcher, ranked.all_hits(), asked.facets),
+                lambda: count_facets(self._schema, searcher, ranked.all_hits(), asked.facets),
             )
         end: Position | None = None
         if more:

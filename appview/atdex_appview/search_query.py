@@ -4,7 +4,7 @@
 | --- | --- |
 | `retina oct` | both words, anywhere in name, description or tags |
 | `"optical coherence"` | these words beside each other, in one field |
-| `reti*` | a word that starts so |
+| `reti*` | a word that starts so; a single letter and `*` is that letter |
 | else (`-`, `:`, `AND`, a single `"`) | text like any other; nothing, where it has no letters |
 
 Words match by their English stem, whatever their case and accents.
@@ -28,6 +28,12 @@ MAX_TERMS = 16
 
 MAX_PHRASE_WORDS = 32
 """Words of one phrase, which cost a walk each as well: a long title."""
+
+MAX_PREFIXES = 4
+"""Starts of words in one query: each stands for up to thousands of words, which are all walked."""
+
+PREFIX_LETTERS = 2
+"""Letters of the start of a word: a single one stands for a tenth of all words there are."""
 
 MAX_WORD_BYTES = 64
 """Bytes of an indexed word. Longer ones (encoded data, for the most part) are not indexed."""
@@ -99,6 +105,9 @@ class QueryParser:
             terms.update(dict.fromkeys(self._phrase(phrase) if phrase else self._word(word)))
         if len(terms) > MAX_TERMS:
             raise QueryTooLong("different words and phrases", len(terms), MAX_TERMS)
+        prefixes = sum(term.kind == "prefix" for term in terms)
+        if prefixes > MAX_PREFIXES:
+            raise QueryTooLong("starts of words", prefixes, MAX_PREFIXES)
         longest = max((len(term.words) for term in terms), default=0)
         if longest > MAX_PHRASE_WORDS:
             raise QueryTooLong("words in one phrase", longest, MAX_PHRASE_WORDS)
@@ -123,7 +132,8 @@ class QueryParser:
         return [Term("word", words, typed)] if words else []
 
     def _word(self, text: str) -> list[Term]:
-        if text.endswith("*") and (parts := self._exact.analyze(text)):
+        parts = self._exact.analyze(text) if text.endswith("*") else []
+        if parts and len(parts[-1]) >= PREFIX_LETTERS:
             *whole, start = parts
             made = [
                 Term("word", (stem,), (part,))
