@@ -119,6 +119,7 @@ def test_a_lens_waits_for_a_schema_that_a_field_refers_to(index: Index, node: No
     told, problems = check(node, made.uri)
     assert (told, len(problems)) == (None, 1)
     assert "is not known here" in problems[0]["reason"]
+    assert (index.graph.counts().unusable, index.graph.counts().dangling) == (0, 1)
     assert not leads(node, uri(A), uri(B))
     put(index, C, schema("x"))
     assert check(node, made.uri)[0] is None
@@ -126,6 +127,7 @@ def test_a_lens_waits_for_a_schema_that_a_field_refers_to(index: Index, node: No
     assert check(node, made.uri) == (True, [])
     assert leads(node, uri(A), uri(B))
     put(index, rev(4), schema("x", "int"))
+    assert (index.graph.counts().unusable, index.graph.counts().dangling) == (1, 0)
     assert check(node, made.uri)[0] is False
     assert not leads(node, uri(A), uri(B))
 
@@ -163,7 +165,8 @@ def test_a_restart_keeps_what_was_found_and_checks_what_a_kill_left_unchecked(
     assert not before[waiting.uri].is_wrong
     graph = LensGraph()
     GraphFollower(index.store, graph, checks=LensChecks(index.store)).load()
-    assert graph.counts().unusable == 3
+    counts = graph.counts()
+    assert (counts.lenses, counts.unusable, counts.dangling) == (3, 2, 1)
     assert (check(node, bad.uri)[0], check(node, more.uri)[0]) == (False, False)
     assert check(node, waiting.uri)[0] is None
     assert index.store.lens_checks([waiting.uri]) != before

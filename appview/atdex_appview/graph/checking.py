@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 import orjson
 
@@ -35,25 +36,38 @@ log = logging.getLogger(__name__)
 
 
 class LensChecks:
-    """One thread at a time, that of the writer; `usable` from the same."""
+    """One thread at a time."""
 
     def __init__(self, store: IndexStore) -> None:
         self._store = store
-        self._faulty: set[str] = set()
+        self._wrong: set[str] = set()
+        self._waiting: set[str] = set()
         self._nested: dict[str, tuple[str, ...]] = {}
         self._lenses_of: defaultdict[str, set[str]] = defaultdict(set)
 
     @property
-    def faulty(self) -> Collection[str]:
-        """The lenses that are to be part of no path."""
-        return self._faulty
+    def wrong(self) -> Collection[str]:
+        """The lenses that do not type-check."""
+        return self._wrong
 
-    def usable(self, lens: LensFact) -> bool:
-        return lens.uri not in self._faulty
+    @property
+    def waiting(self) -> Collection[str]:
+        """Those that cannot be checked before another schema is there."""
+        return self._waiting
+
+    def judged(self, lens: LensFact) -> LensFact:
+        """The same lens, usable or not."""
+        if lens.uri in self._wrong:
+            return replace(lens, usable=False)
+        if lens.uri in self._waiting:
+            return replace(lens, usable=False, waiting=True)
+        return lens
 
     def load(self) -> None:
         """What is kept of earlier checks, and the checks that are missing."""
-        self._faulty = set(self._store.faulty_lenses())
+        faulty = self._store.faulty_lenses()
+        for uri, check in self._store.lens_checks(faulty).items():
+            self._note(uri, check)
         stale: dict[str, None] = dict.fromkeys(self._store.unchecked_lenses())
         nested = self._store.nested_in_lenses()
         uris = list({uri for cids in nested.values() for uri in cids})
@@ -87,10 +101,13 @@ class LensChecks:
                 self._store.save_lens_checks(changed)
             for uri, check in checks.items():
                 self._watch(uri, check.nested if check else ())
-                if check is not None and check.problems:
-                    self._faulty.add(uri)
-                else:
-                    self._faulty.discard(uri)
+                self._note(uri, check)
+
+    def _note(self, lens: str, check: LensCheck | None) -> None:
+        self._wrong.discard(lens)
+        self._waiting.discard(lens)
+        if check is not None and check.problems:
+            (self._wrong if check.is_wrong else self._waiting).add(lens)
 
     def _watch(self, lens: str, schemas: Iterable[str]) -> None:
         for uri in self._nested.pop(lens, ()):

@@ -24,7 +24,8 @@ class SchemaFact:
 class LensFact:
     """A visible lens. `declarative`: its getter is a list of field operations.
 
-    `usable` is False for a lens that is shown and never part of a path.
+    `usable` is False for a lens that is shown and part of no path. `waiting`: it is not usable
+    because a schema that its own schemas refer to is not there, which is no fault of the lens.
     """
 
     uri: str
@@ -35,6 +36,7 @@ class LensFact:
     target_version: str | None = None
     declarative: bool = False
     usable: bool = True
+    waiting: bool = False
 
 
 Verifiers = Mapping[str, str]
@@ -59,7 +61,7 @@ class LensColumns:
     """Many lenses, all different, by columns of one length.
 
     The URI of a lens is `prefixes[prefix_codes[n]] + rkeys[n]`; its ends are URIs, and the ranges
-    None where the record names none.
+    None where the record names none. `waiting` None: none is.
     """
 
     prefixes: Sequence[str]
@@ -72,12 +74,14 @@ class LensColumns:
     declarative: NDArray[np.bool_]
     usable: NDArray[np.bool_]
     first_seen: NDArray[np.int64]
+    waiting: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GraphCounts:
     """`lenses` are all visible ones: `connected` can be part of a path, `dangling` wait for a
-    schema, `unusable` are left out for another reason. `ranges` are the different version ranges.
+    schema, `unusable` are left out for a fault of theirs. `ranges` are the different version
+    ranges.
     """
 
     schemas: int

@@ -12,12 +12,13 @@ puts lens L and hides its account; the store has no visible L; the graph drops L
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.facts import (
@@ -67,7 +68,7 @@ class GraphFollower:
         self._store = store
         self._graph = graph
         self._checks = checks
-        self._usable = usable if checks is None else checks.usable
+        self._usable = usable
 
     def load(self) -> None:
         """Fills the graph, which is empty. Raises StoreUnavailable."""
@@ -78,7 +79,7 @@ class GraphFollower:
         )
         self._graph.load(
             schemas,
-            _columns(list(self._store.graph_rows("lens")), self._checks or self._usable),
+            _columns(list(self._store.graph_rows("lens")), self._usable, self._checks),
             _by_lens(self._store.verifiers()).items(),
         )
 
@@ -134,10 +135,14 @@ class GraphFollower:
         for part in _parts([*lens, *(uri for uri in about if uri not in told)]):
             lenses: dict[str, LensFact | None] = dict.fromkeys(uri for uri in part if uri in told)
             for rows in self._store.graph_rows("lens", uris=list(lenses)):
-                lenses.update((fact.uri, fact) for fact in _lens_facts(rows, self._usable))
+                lenses.update((fact.uri, fact) for fact in self._lens_facts(rows))
             verifiers: dict[str, Verifiers] = {key: {} for key in part}
             verifiers.update(_by_lens(self._store.verifiers(part)))
             self._graph.update(GraphChange(lenses=lenses, verifiers=verifiers))
+
+    def _lens_facts(self, rows: pa.RecordBatch) -> Iterator[LensFact]:
+        facts = _lens_facts(rows, self._usable)
+        return facts if self._checks is None else map(self._checks.judged, facts)
 
 
 def _parts(uris: list[str]) -> Iterator[list[str]]:
@@ -178,18 +183,17 @@ def _lens_facts(rows: pa.RecordBatch, usable: Usable) -> Iterator[LensFact]:
         yield fact if usable(fact) else replace(fact, usable=False)
 
 
-def _columns(parts: list[pa.RecordBatch], usable: Usable | LensChecks) -> LensColumns:
+def _columns(parts: list[pa.RecordBatch], usable: Usable, checks: LensChecks | None) -> LensColumns:
     rows = pa.Table.from_batches(parts, _LENS_SCHEMA)
     column = {name: rows[name].combine_chunks() for name in rows.column_names}
     repos = pc.binary_join_element_wise(
         "at:/", column["did"], column["collection"], "", "/"
     ).dictionary_encode()
     usables = np.ones(rows.num_rows, np.bool_)
-    if isinstance(usable, LensChecks):
-        if usable.faulty:
-            usables = ~pc.is_in(column["uri"], pa.array(list(usable.faulty))).to_numpy(
-                zero_copy_only=False
-            )
+    waiting = None
+    if checks is not None:
+        waiting = _among(column["uri"], checks.waiting)
+        usables = ~(waiting | _among(column["uri"], checks.wrong))
     elif usable is not any_lens:
         facts = (fact for part in parts for fact in _lens_facts(part, usable))
         usables = np.fromiter((fact.usable for fact in facts), np.bool_, rows.num_rows)
@@ -204,4 +208,10 @@ def _columns(parts: list[pa.RecordBatch], usable: Usable | LensChecks) -> LensCo
         declarative=column["declarative"].to_numpy(zero_copy_only=False),
         usable=usables,
         first_seen=column["first_seen"].to_numpy(),
+        waiting=waiting,
     )
+
+
+def _among(uris: pa.StringArray, some: Collection[str]) -> NDArray[np.bool_]:
+    found = pc.is_in(uris, pa.array(list(some), pa.string()))
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)

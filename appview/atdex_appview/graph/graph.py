@@ -10,7 +10,8 @@ What is here depends on the visible records alone, never on the order in which t
   it is usable. Only connected lenses are in the adjacency.
 - A usable lens with an end that is not there is *dangling*: it waits at that end and connects
   when the schema arrives, as in: lens L from A to B arrives (waits at A), A arrives (L waits at B),
-  B arrives (L connects), A is hidden (L waits at A again).
+  B arrives (L connects), A is hidden (L waits at A again). So is one that is `waiting`: both ends
+  may be there, but not a schema that those refer to.
 - Two lenses between the same schemas are two lenses.
 
 Adjacency: for each vertex an array of pairs (vertex at the other end, lens), 8 bytes a lens and
@@ -48,7 +49,7 @@ publisher with n versions and n ranges would make n² of memory out of 2n record
 ABSENT = -1
 """The `seen` of a vertex or a lens that is not there."""
 
-USABLE, CONNECTED = 1, 2
+USABLE, CONNECTED, WAITING = 1, 2, 4
 
 Line = tuple[str, str]
 
@@ -290,7 +291,7 @@ class LensGraph:
             if lens is None:
                 return False
             self._set_verifiers(uri, {})
-            self._unusable -= not self.flags[lens] & USABLE
+            self._unusable -= not self.flags[lens] & (USABLE | WAITING)
             self.lens_seen[lens] = ABSENT
             self.lenses.remove(lens)
             self._drop_ends(lens)
@@ -298,7 +299,8 @@ class LensGraph:
             return True
         source = self._end(fact.source, fact.source_version, pending)
         target = self._end(fact.target, fact.target_version, pending)
-        made = (source, target, fact.declarative, fact.usable, fact.first_seen)
+        state = USABLE * fact.usable | WAITING * (fact.waiting and not fact.usable)
+        made = (source, target, fact.declarative, state, fact.first_seen)
         if lens is None:
             before = None
             lens = self.lenses.add(uri)
@@ -313,15 +315,15 @@ class LensGraph:
                 self.source[lens],
                 self.target[lens],
                 bool(self.declarative[lens]),
-                bool(self.flags[lens] & USABLE),
+                self.flags[lens] & (USABLE | WAITING),
                 self.lens_seen[lens],
             )
-            self._unusable -= not self.flags[lens] & USABLE
+            self._unusable -= not self.flags[lens] & (USABLE | WAITING)
             self._drop_ends(lens)
         self.source[lens], self.target[lens] = source, target
-        self.flags[lens], self.declarative[lens] = USABLE * fact.usable, fact.declarative
+        self.flags[lens], self.declarative[lens] = state, fact.declarative
         self.lens_seen[lens] = fact.first_seen
-        self._unusable += not fact.usable
+        self._unusable += not state
         loose.add(lens)
         return before != made
 
@@ -494,11 +496,13 @@ class LensGraph:
         there = np.frombuffer(self.seen, np.int64) != ABSENT
         found = there[source] & there[target]
         connected = found & columns.usable
-        flags = columns.usable * USABLE | connected * CONNECTED
+        waiting = np.zeros_like(columns.usable) if columns.waiting is None else columns.waiting
+        waiting = waiting & ~columns.usable
+        flags = columns.usable * USABLE | connected * CONNECTED | waiting * WAITING
         self.flags += flags.astype(np.uint8).tobytes()
         self.declarative += columns.declarative.astype(np.uint8).tobytes()
         self._connected = int(connected.sum())
-        self._unusable = int((~columns.usable).sum())
+        self._unusable = int((~columns.usable & ~waiting).sum())
         _fill(self.out, source[connected], target[connected], lenses[connected])
         _fill(self.into, target[connected], source[connected], lenses[connected])
         self._connect(lenses[columns.usable & ~found].tolist())
