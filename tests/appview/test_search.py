@@ -338,6 +338,27 @@ def test_highlights_mark_the_words_and_escape_the_rest(index: SearchIndex) -> No
     assert index.search("", limit=1).hits[0].highlights == {}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "retina " + "y" * 50_000,
+        "<img onerror=\"x\" 'q'>" + "&" * 3_000 + "retina" + "<" * 3_000,
+        "retina" + "-" * 20_000 + "retina",
+        "retina " * 5_000,
+        "<b>retina</b> <script>" * 50,
+        "r\u00e9tina \u65e5\u672c\u8a9e" * 300,
+    ],
+)
+def test_no_text_makes_a_highlight_long_or_unsafe(index: SearchIndex, text: str) -> None:
+    index.update([document("a", text, 1, description=text)], [])
+    for q in ("retina", "reti*", "rettina"):
+        (hit,) = index.search(q, limit=1).hits
+        assert hit.highlights or q == "rettina"
+        for marked in hit.highlights.values():
+            assert len(marked) < 2_000
+            assert not set("<>\"'") & set(marked.replace("<b>", "").replace("</b>", ""))
+
+
 # Filters, orders, facets
 
 
