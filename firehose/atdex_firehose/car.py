@@ -64,9 +64,11 @@ def read_car(data: bytes, did: str = "") -> Car:
                 length, at = read_length(data, start, did)
         body = at + CID_BYTES
         end = at + length
+        if end > total or body > end:
+            raise _truncated(start, did)
         cid = data[at:body]
         block = data[body:end]
-        if end > total or body > end or cid != prefix + sha256(block).digest():
+        if cid != prefix + sha256(block).digest():
             check_block(cid, block, length, start, did)
         blocks[cid] = block
         at = end
@@ -79,11 +81,15 @@ def check_block(cid: bytes, block: bytes, length: int, at: int, did: str) -> Non
     `length` is what the CAR says that the CID and the block have, `at` where it says so.
     """
     if len(cid) != CID_BYTES or len(cid) + len(block) != length:
-        raise InvalidCar(did, f"the block at byte {at} is truncated")
+        raise _truncated(at, did)
     if not is_cid(cid):
         raise InvalidCar(did, f"the block at byte {at} has a CID of an unknown format")
     if sha256(block).digest() != cid[4:]:
         raise InvalidCar(did, f"the block at byte {at} does not have the hash that it claims")
+
+
+def _truncated(at: int, did: str) -> InvalidCar:
+    return InvalidCar(did, f"the block at byte {at} is truncated")
 
 
 def read_header(data: bytes, did: str) -> tuple[tuple[bytes, ...], int]:

@@ -28,7 +28,7 @@ _LINK = b"\xd8\x2a\x58\x25\x00"  # tag 42, 37 bytes, the multibase identity pref
 _SIG = b"\x63sig\x58\x40"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Commit:
     """A commit object. `data` is the root of the tree; `signed` the bytes under `sig`."""
 

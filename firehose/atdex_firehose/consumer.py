@@ -256,16 +256,15 @@ class Consumer:
             if not self._outbox.failed:
                 await self.flush()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> AsyncIterator[Event]:
         """The events. Raises what made the consumer fail, if it does; see `errors`.
 
         Outside of `async with`, the consumer is opened for the iteration.
         """
-        if self._exit is None:
-            async with self:
-                async for event in self._outbox.events():
-                    yield event
-        else:
+        return self._outbox.events() if self._exit is not None else self._opened()
+
+    async def _opened(self) -> AsyncIterator[Event]:
+        async with self:
             async for event in self._outbox.events():
                 yield event
 

@@ -64,7 +64,7 @@ class Discovery:
         upstreams: Sequence[str],
         epoch: int,
         found: Callable[[], None],
-        schedule: Callable[[Repo], None],
+        schedule: Callable[[Repo, bool], None],
         backoff: Callable[[], Backoff] = lambda: Backoff(2.0, 600.0),
     ) -> None:
         self._state = state
@@ -212,7 +212,7 @@ class Discovery:
             if repo.state == "synchronized":
                 repo.reason = OLDER
                 ledger.move(repo, "incomplete")
-                self._schedule(repo)
+                self._schedule(repo, False)
         if new:
             self._found()
         self.counters.found += len(dids)

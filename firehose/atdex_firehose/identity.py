@@ -81,8 +81,9 @@ class Identities:
 
     `on_change` is called, on the event loop, with each identity whose `handle` became another one
     in the background: because a check found so, or because a renewed document claims another.
-    What `resolve` and `refresh` return is not told again. It must neither block nor raise: what it
-    raises goes to the event loop's exception handler.
+    What `resolve` and `refresh` return is not told again. Whoever is told of a check saves what
+    was found once it is dealt with (`stored`, or `save` for the next `take_changes`). It must
+    neither block nor raise: what it raises goes to the event loop's exception handler.
     """
 
     def __init__(

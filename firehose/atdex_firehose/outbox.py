@@ -21,7 +21,7 @@ class Outbox:
     def __init__(self, max_events: int = OUTBOX_EVENTS, max_bytes: int = OUTBOX_BYTES) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._events: deque[Event] = deque()
+        self._events: deque[tuple[Event, int]] = deque()
         self._bytes = 0
         self._finished = False
         self._error: BaseException | None = None
@@ -40,8 +40,15 @@ class Outbox:
         """Queue the event if there is room."""
         if not self._writable.is_set():
             return False
-        self._events.append(event)
-        self._bytes += _size(event)
+        size = 0
+        if type(event) is CommitEvent:
+            for op in event.ops:
+                if op.raw is not None:
+                    size += len(op.raw)
+        elif type(event) is RejectedEvent:
+            size = len(event.frame)
+        self._events.append((event, size))
+        self._bytes += size
         if len(self._events) >= self._max_events or self._bytes >= self._max_bytes:
             self._writable.clear()
         self._readable.set()
@@ -69,8 +76,8 @@ class Outbox:
             if self._error is not None:
                 raise self._error
             if self._events:
-                event = self._events.popleft()
-                self._bytes -= _size(event)
+                event, size = self._events.popleft()
+                self._bytes -= size
                 if len(self._events) < self._max_events and self._bytes < self._max_bytes:
                     self._writable.set()
                 yield event
@@ -79,9 +86,3 @@ class Outbox:
             else:
                 self._readable.clear()
                 await self._readable.wait()
-
-
-def _size(event: Event) -> int:
-    if isinstance(event, CommitEvent):
-        return sum(len(op.raw) for op in event.ops if op.raw is not None)
-    return len(event.frame) if isinstance(event, RejectedEvent) else 0

@@ -91,8 +91,8 @@ DOUBTS = frozenset({REFUSED, OUTDATED})
 Frame = CommitFrame | SyncFrame | IdentityFrame | AccountFrame
 
 
-Schedule = Callable[[Repo], None]
-"""Have the repo fetched when it is due."""
+Schedule = Callable[[Repo, bool], None]
+"""Have the repo fetched when it is due; True: it has just lost synchronization, or is in doubt."""
 
 
 class Pipeline:
@@ -306,11 +306,11 @@ class Pipeline:
         elif repo.state == "untracked":
             repo.reason = "older records are to be fetched"
             self._ledger.move(repo, "incomplete")
-            self.schedule(repo)
+            self.schedule(repo, False)
         elif repo.attempts:
             # Its host is there, as the commit shows: no need to wait for an hour.
             repo.retry_at = min(repo.retry_at, self._clock() + SIGN_OF_LIFE_SECONDS)
-            self.schedule(repo)
+            self.schedule(repo, False)
 
     def _sync(self, item: Item, frame: SyncFrame, repo: Repo, identity: Identity) -> Rest | None:
         head = verify_sync(frame, identity, repo.head, self._clock())
@@ -324,7 +324,7 @@ class Pipeline:
         if last is None:
             if repo.state == "untracked":
                 self._ledger.move(repo, "incomplete")
-            self.schedule(repo)
+            self.schedule(repo, False)
         else:
             repo.min_rev = head.rev
             self.lose(repo, f"#sync at {head.rev} states another tree")
@@ -352,14 +352,14 @@ class Pipeline:
         log.info("%s: desynchronized: %s", repo.did, reason)
         repo.reason = reason
         self._ledger.move(repo, "desynchronized")
-        self.schedule(repo)
+        self.schedule(repo, True)
 
     def doubt(self, repo: Repo) -> None:
         """A commit of the repo was refused: was it a part of its chain?"""
         if self._verify and repo.state in ("untracked", "synchronized"):
             repo.reason = REFUSED
             self._ledger.move(repo, "incomplete")
-            self.schedule(repo)
+            self.schedule(repo, True)
 
     def _park(self, item: Item, repo: Repo) -> Rest | None:
         if item.upstream is None:
@@ -386,7 +386,7 @@ class Pipeline:
             self._ledger.rest(repo, "the account was deleted")
         elif repo.tracked and frame.active and repo.state != "synchronized":
             self._ledger.wake(repo, self._clock())
-            self.schedule(repo)
+            self.schedule(repo, False)
         return rest
 
     async def identity(self, item: Item, frame: IdentityFrame, repo: Repo) -> Rest | None:
@@ -435,5 +435,5 @@ class Pipeline:
         return self.out.deliver(event, repo, after, holds=item.holds(), ops=ops, row=row)
 
 
-def _nobody(repo: Repo) -> None:
+def _nobody(repo: Repo, lost: bool) -> None:
     """Nobody fetches repos here."""

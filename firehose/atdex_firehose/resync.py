@@ -53,7 +53,7 @@ from atdex_firehose.items import Item, Job
 from atdex_firehose.lanes import Rest
 from atdex_firehose.ledger import Ledger
 from atdex_firehose.patterns import CollectionPatterns
-from atdex_firehose.pipeline import DOUBTS, REFUSED, Pipeline
+from atdex_firehose.pipeline import DOUBTS, Pipeline
 from atdex_firehose.repo import NEVER, Head, Repo, Standing
 from atdex_firehose.repo_car import RepoCar, open_repo
 from atdex_firehose.resync_turns import ResyncPolicy, Turns
@@ -148,12 +148,12 @@ class Resyncs:
         self._unserved: dict[str, float] = {}
         self.counters = ResyncCounters()
 
-    def schedule(self, repo: Repo) -> None:
-        """The repo has to be fetched: at once, unless it has lost synchronization too often."""
+    def schedule(self, repo: Repo, lost: bool) -> None:
+        """The repo has to be fetched; at once, unless it was `lost` too often lately."""
         now = self._clock()
         if repo.retry_at >= NEVER and repo.standing.active:
             self._ledger.wake(repo, now)
-        if repo.state == "desynchronized" or repo.reason == REFUSED:
+        if lost:
             self._turns.strike(repo)
         self._ledger.touch(repo)
         self._turns.put(repo.did, max(repo.retry_at, now))

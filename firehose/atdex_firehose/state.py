@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import aiosqlite
 
@@ -126,12 +125,9 @@ class State:
     async def open(cls, path: str | Path | None, *, must_exist: bool = False) -> State:
         """Open or create the file; None keeps the state in memory. Raises StateError."""
         name = ":memory:" if path is None else str(path)
-        if must_exist:
-            name = f"file:{quote(name)}?mode=rw"
-        try:
-            db = await aiosqlite.connect(name, isolation_level=None, uri=must_exist)
-        except sqlite3.OperationalError as error:
-            raise StateError(str(path), str(error)) from None
+        if must_exist and not await asyncio.to_thread(Path(name).is_file):
+            raise StateError(name, "there is no such file")
+        db = await aiosqlite.connect(name, isolation_level=None)
         state = cls(name, db)
         try:
             with state._damage():
