@@ -24,6 +24,7 @@ from atdex_firehose.errors import FetchFailed, NotServed, RateLimited
 from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.ledger import Ledger
 from atdex_firehose.patterns import CollectionPatterns
+from atdex_firehose.pipeline import OLDER
 from atdex_firehose.repo import Repo
 from atdex_firehose.state import State
 from atdex_lexicons.syntax import is_did
@@ -38,7 +39,6 @@ DESCRIBED = 4
 """Repos described at the same time, by one host."""
 ALL_REPOS = "*"
 """The name under which `listRepos` is noted."""
-OLDER = "older records are to be fetched"
 
 
 @dataclass(slots=True)

@@ -83,6 +83,7 @@ SIGN_OF_LIFE_SECONDS = 60.0
 """How soon a repo that could not be fetched is tried again after a commit of it came."""
 SELF = "identity"
 """The source of identity events that no upstream sent: a handle was verified, or failed to be."""
+OLDER = "older records are to be fetched"
 REFUSED = "a commit was refused"
 OUTDATED = "events were missed"
 DOUBTS = frozenset({REFUSED, OUTDATED})
@@ -304,7 +305,7 @@ class Pipeline:
             repo.epoch = self._epoch if first else repo.epoch
             self._ledger.move(repo, "synchronized")
         elif repo.state == "untracked":
-            repo.reason = "older records are to be fetched"
+            repo.reason = OLDER
             self._ledger.move(repo, "incomplete")
             self.schedule(repo, False)
         elif repo.attempts:
@@ -357,7 +358,8 @@ class Pipeline:
     def doubt(self, repo: Repo) -> None:
         """A commit of the repo was refused: was it a part of its chain?"""
         if self._verify and repo.state in ("untracked", "synchronized"):
-            repo.reason = REFUSED
+            # Of a repo that was never followed, a later commit dispels nothing.
+            repo.reason = REFUSED if repo.state == "synchronized" else OLDER
             self._ledger.move(repo, "incomplete")
             self.schedule(repo, True)
 

@@ -484,3 +484,15 @@ async def test_an_account_whose_host_says_that_it_is_not_active_is_told_as_such(
             assert consumer.stats().backfill.remaining == 0
             net.relay.send(account_frame(net.seq(), alice.did, True))
             await follow(consumer, model, alice, {"one", "missed", "two"})
+
+
+async def test_a_refused_first_commit_is_fetched_though_later_ones_are_fine() -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        body = alice.commit({note("one"): NOTE})
+        net.relay.send(body.encode(net.seq(), ops=[]))
+        net.pds.answers[alice.did] = deque([(500, {}, b"")])
+        net.write(alice, "two", "three")
+        model = Model()
+        async with net.consumer() as consumer:
+            await follow(consumer, model, alice, {"one", "two", "three"})
