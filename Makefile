@@ -7,9 +7,9 @@ export UV_SYSTEM_CERTS ?= true
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo .venv/tools/bin/uv)
-SOURCES := lexicons xrpc firehose appview sdk tests demo docs
+SOURCES := lexicons xrpc firehose appview sdk deploy tests demo docs
 
-.PHONY: install demo node test check format bench corpus docs lock clean
+.PHONY: install demo node test check format bench compile corpus docs lock clean
 
 install: .venv/.installed
 
@@ -49,6 +49,10 @@ bench: install
 corpus: install
 	$(BIN)/python -m tests.benchmarks.record_corpus
 
+# What verifies commits, compiled beside its sources: a third faster. `make clean` takes it away.
+compile: install
+	$(BIN)/python deploy/compile.py
+
 docs: install
 	$(BIN)/python docs/generate.py
 
@@ -60,4 +64,5 @@ lock:
 	  --no-header --output-file requirements.lock
 
 clean:
+	rm -f firehose/*.so firehose/atdex_firehose/*.so firehose/atdex_firehose/compiled_from.txt
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy import compile as compiling
+
 ROOT = Path(__file__).resolve().parent.parent
 MAKE_TARGETS = {"demo", "node", "test", "check", "bench"}
 SERVER_PACKAGES = {
@@ -127,3 +129,18 @@ def _imports(folder: Path) -> Iterator[tuple[Path, str]]:
                 yield from ((path, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 yield path, node.module
+
+
+def test_compiled_modules_are_those_of_the_sources() -> None:
+    """`make compile` leaves modules that Python prefers: a changed source would not be seen."""
+    made_from = compiling.PACKAGE / compiling.MADE_FROM
+    compiled = list(compiling.PACKAGE.glob("*.so"))
+    assert bool(compiled) == made_from.is_file()
+    if compiled:
+        assert made_from.read_text() == compiling.digest(), (
+            "run `make compile` again, or `make clean`"
+        )
+
+
+def test_every_module_that_is_compiled_is_there() -> None:
+    assert all((compiling.PACKAGE / f"{module}.py").is_file() for module in compiling.MODULES)

@@ -11,11 +11,15 @@ many consumers one after the other.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from tests.benchmarks.firehose_consumers import ROUNDS as AGAIN
 from tests.devnet import DevnetUnavailable
@@ -48,16 +52,27 @@ CONSUMERS: dict[str, tuple[str, Sequence[str]]] = {
     FOLLOW: ("ours", ()),
     VERIFY: ("ours", EVERYTHING),
 }
+COMPILED = {
+    f"{FOLLOW}, compiled": ("ours", ()),
+    f"{VERIFY}, compiled": ("ours", EVERYTHING),
+}
+"""The same sources through mypyc: see deploy/compile.py."""
 VERIFIED_SHARE = 0.95
 SDK = "atproto SDK, every message parsed"
 DECODE = "picows, drain + decode + filter"
 
 
-def consume(network: ReplayProcess, kind: str, collections: Sequence[str]) -> dict[str, Any]:
-    """Runs one consumer over the stream. Raises where it fails or does not end."""
+def consume(
+    network: ReplayProcess, kind: str, collections: Sequence[str], path: Path | None = None
+) -> dict[str, Any]:
+    """Runs one consumer over the stream, of the packages in `path` where that is given. Raises
+    where it fails or does not end."""
     command = [sys.executable, "-m", "tests.benchmarks.firehose_consumers", kind, network.url]
     command += [network.plc, str(network.last_seq), *(collections or dataset_collections())]
-    ran = subprocess.run(command, capture_output=True, timeout=CONSUMER_SECONDS, check=False)
+    there = os.environ if path is None else os.environ | {"PYTHONPATH": str(path)}
+    ran = subprocess.run(
+        command, capture_output=True, timeout=CONSUMER_SECONDS, check=False, env=there
+    )
     if ran.returncode or not ran.stdout:
         raise RuntimeError(f"{kind} failed: {ran.stderr.decode(errors='replace')[-2000:]}")
     result: dict[str, Any] = json.loads(ran.stdout)
@@ -65,12 +80,14 @@ def consume(network: ReplayProcess, kind: str, collections: Sequence[str]) -> di
 
 
 def measure(corpus: Corpus, rounds: int) -> list[Row]:
-    begun = _begun(corpus)
+    begun, compiled = _begun(corpus), _compiled()
     results: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with ReplayProcess(corpus.parameters.path, begun=begun) as network:
         for _ in range(rounds):
             for name, (kind, collections) in CONSUMERS.items():
                 results[name].append(consume(network, kind, collections))
+            for name, (kind, collections) in COMPILED.items():
+                results[name].append(consume(network, kind, collections, compiled))
     for name, of in results.items():
         for result in of:
             _check(corpus, begun, name, result)
@@ -82,16 +99,26 @@ def measure(corpus: Corpus, rounds: int) -> list[Row]:
         return best(name, by=by) / best(other, by=by)
 
     rows: list[Row] = [(name, best(name), "events/s", "") for name in results]
-    for other, target in ((SDK, ">= 4"), (DECODE, ">= 0.5")):
+    for suffix in ("", ", compiled"):
+        follow, verify = f"{FOLLOW}{suffix}", f"{VERIFY}{suffix}"
+        for other, target in ((SDK, ">= 4"), (DECODE, ">= 0.5")):
+            rows += [
+                (f"follow{suffix} / {other}", ratio(follow, other, by), unit, told)
+                for by, unit, told in (("seconds", "times", target), ("cpu", "times, CPU", ""))
+            ]
         rows += [
-            (f"follow / {other}", ratio(FOLLOW, other, by), unit, told)
-            for by, unit, told in (("seconds", "times", target), ("cpu", "times, CPU", ""))
+            (f"every repo verified{suffix}", best(verify, "verified"), "commits/s", ">= 7000"),
+            (f"every repo verified{suffix}", best(verify, "verified", "cpu"), "commits/CPU s", ""),
         ]
-    return [
-        *rows,
-        ("every repo verified", best(VERIFY, "verified"), "commits/s", ">= 7000"),
-        ("every repo verified", best(VERIFY, "verified", "cpu"), "commits/CPU s", ""),
-    ]
+    return rows
+
+
+def _compiled() -> Path:
+    """The packages with what verifies commits compiled, made anew where a source has changed."""
+    folder = platformdirs.user_cache_path("atdex") / "compiled"
+    script = Path(__file__).parents[2] / "deploy" / "compile.py"
+    subprocess.run([sys.executable, str(script), str(folder)], check=True)
+    return folder
 
 
 def _begun(corpus: Corpus) -> int:
@@ -105,7 +132,8 @@ def _check(corpus: Corpus, begun: int, name: str, result: dict[str, Any]) -> Non
     commits = [body["ops"] for kind, body in sent if kind == "#commit"]
     wanted = set(dataset_collections())
     kept = [ops for ops in commits if any(op["path"].partition("/")[0] in wanted for op in ops)]
-    least = {VERIFY: len(commits), FOLLOW: len(kept)}.get(name, 0) * VERIFIED_SHARE
+    plain = name.removesuffix(", compiled")
+    least = {VERIFY: len(commits), FOLLOW: len(kept)}.get(plain, 0) * VERIFIED_SHARE
     if result["frames"] != len(sent) or result.get("verified", 0) < least:
         raise RuntimeError(f"{name} did not do it all: {result}, of {len(commits)} commits")
 
