@@ -36,6 +36,7 @@ MODULES = (
     "patterns",
     "pipeline",
     "repo",
+    "upstream",
     "verify",
     "watermark",
 )
