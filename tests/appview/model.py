@@ -16,6 +16,8 @@ class Model:
     held: dict[str, Put] = field(default_factory=dict)
     fetched: dict[str, str] = field(default_factory=dict)
     """The rev at which a repo was fetched whole last."""
+    gone: dict[str, str] = field(default_factory=dict)
+    """The newest rev of an account when it was deleted last."""
     verified: dict[str, bool] = field(default_factory=dict)
     """Whether a signature stands behind what is held."""
 
@@ -33,6 +35,8 @@ class Model:
                 else:
                     self.inactive[did] = status
                 if not active and status == "deleted":
+                    last = max(self.revs.get(did, ""), self.fetched.get(did, ""))
+                    self.revs[did] = self.fetched[did] = self.gone[did] = last
                     for gone in [uri for uri in self.order if uri.startswith(f"at://{did}/")]:
                         self.order.remove(gone)
                         self.held.pop(gone, None)
@@ -41,6 +45,8 @@ class Model:
         last = self.revs.get(change.did, "")
         if change.live and change.verified:
             return change.rev <= last
+        if self.inactive.get(change.did) == "deleted" and change.rev <= self.gone[change.did]:
+            return True
         return change.rev < max(last, self.fetched.get(change.did, ""))
 
     def _op(self, op: Put | Delete, *, verified: bool) -> None:
@@ -55,6 +61,11 @@ class Model:
             self.held.pop(op.uri, None)
             if not op.keep_place and op.uri in self.order:
                 self.order.remove(op.uri)
+
+    def of(self, did: str) -> list[tuple[str, str, bool]]:
+        """The records of an account, visible or not, oldest first: URI, CID, verified."""
+        held = [self.held[uri] for uri in self.order if uri in self.held]
+        return [(put.uri, put.cid, self.verified[put.uri]) for put in held if put.did == did]
 
     def visible(self) -> list[Put]:
         """Newest first."""

@@ -315,6 +315,43 @@ def test_a_deleted_account_is_removed_and_its_old_commits_stay_out(store: DuckDB
     assert names(store) == ["a", "b"]
 
 
+def test_replayed_parts_do_not_bring_back_what_went_with_its_account(store: DuckDBStore) -> None:
+    part = commit(ALICE, 1, put(ALICE, "a", dataset()), live=False)
+    changes: list[Change] = [part, StatusChange(ALICE, active=False, status="deleted", at=5)]
+    store.apply(changes, now=1)
+    again = store.apply(changes, now=2)
+    assert (again.number, again.stale) == (1, 1)
+    assert list(store.all_uris()) == []
+    store.apply([StatusChange(ALICE, active=True, status=None, at=6)], now=3)
+    assert names(store) == []
+    store.apply([part], now=4)
+    assert names(store) == ["a"], "the repo is what it was, and was fetched again"
+
+
+@pytest.mark.parametrize(("live", "verified"), [(False, True), (True, False)])
+def test_parts_of_one_rev_in_batches_of_their_own_are_counted_hidden_and_removed(
+    store: DuckDBStore, live: bool, verified: bool
+) -> None:
+    ops = (
+        Delete(uri(ALICE, "dataset", "x"), keep_place=True),
+        put(ALICE, "a", dataset()),
+        put(ALICE, "b", dataset()),
+    )
+    parts = [commit(ALICE, 1, op, live=live, verified=verified) for op in ops]
+    for now, part in enumerate(parts):
+        store.apply([part], now=now)
+    counts = store.counts()
+    assert (counts["dataset"], counts["publishers"]) == (2, 1)
+    number = store.change_number()
+    again = store.apply(parts, now=9)
+    assert (again.number, again.upserted, again.removed) == (number, (), ())
+    assert store.change_number() == number
+    store.apply([StatusChange(ALICE, active=False, status="suspended")], now=10)
+    assert (names(store), store.counts()["dataset"]) == ([], 0)
+    store.apply([StatusChange(ALICE, active=False, status="deleted")], now=11)
+    assert list(store.all_uris()) == []
+
+
 def test_a_replayed_deletion_does_not_take_what_was_written_since(store: DuckDBStore) -> None:
     replayed: list[Change] = [
         StatusChange(ALICE, active=False, status="deleted", at=5),

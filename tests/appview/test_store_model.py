@@ -9,15 +9,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from atdex_appview.search import SearchIndex
-from atdex_appview.store.base import Change, Delete, Put, RepoChange, StatusChange
+from atdex_appview.store.base import Applied, Change, Delete, Put, RepoChange, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_lexicons.model import Dataset
 from tests.appview.model import Model
@@ -50,6 +51,10 @@ events = st.one_of(
     ),
 )
 batches = st.lists(st.lists(events, min_size=1, max_size=6), min_size=1, max_size=6)
+
+
+PART = ("parts", BOB, True, [("put", 0, "retina", ())])
+TWO_CLAIMED = ("parts", BOB, False, [("put", 0, "retina", ()), ("put", 1, "oct", ())])
 
 
 class Sequence:
@@ -134,29 +139,117 @@ def rank(found: Put, word: str) -> int:
 
 @pytest.mark.timeout(180)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(drawn=batches, limit=st.integers(1, 3), reopen=st.booleans())
+@given(drawn=batches, limit=st.integers(1, 3), reopen=st.booleans(), cut=st.integers(0, 4))
+@example(  # an older commit after a fetched part, in words of its own
+    drawn=[[PART, ("commit", BOB, -1, [("put", 0, "oct", ())])]], limit=1, reopen=False, cut=0
+)
+@example(  # the same, where the part says that the record is gone
+    drawn=[
+        [("commit", BOB, 1, [("put", 0, "oct", ())])],
+        [
+            ("parts", BOB, True, [("delete", 0, "oct", ())]),
+            ("parts", BOB, True, [("delete", 0, "oct", ())]),
+            ("commit", BOB, -1, [("put", 0, "oct", ())]),
+        ],
+    ],
+    limit=1,
+    reopen=False,
+    cut=0,
+)
+@example(  # the account is deleted after its part, and active again later
+    drawn=[[PART, ("status", BOB, "deleted")], [("status", BOB, "active")]],
+    limit=1,
+    reopen=False,
+    cut=0,
+)
+@example(  # a deleted account has a newer repo, in parts
+    drawn=[[("status", BOB, "deleted"), TWO_CLAIMED], [("status", BOB, "active")]],
+    limit=1,
+    reopen=False,
+    cut=0,
+)
+@example(  # a signed version, another one, and the first again without a signature
+    drawn=[
+        [("commit", BOB, 1, [("put", 0, "oct", ())])],
+        [
+            ("commit", BOB, 1, [("put", 0, "noise", ())]),
+            ("parts", BOB, False, [("put", 0, "oct", ())]),
+        ],
+    ],
+    limit=1,
+    reopen=False,
+    cut=0,
+)
+@example(  # parts of one rev in two batches, the first without a record
+    drawn=[
+        [("parts", BOB, True, [("invalid", 0, "oct", ()), ("put", 1, "oct", ())])],
+        [("status", BOB, "deactivated")],
+    ],
+    limit=1,
+    reopen=True,
+    cut=1,
+)
 def test_any_sequence_of_changes_leaves_what_the_model_says(
-    drawn: list[list[tuple[object, ...]]], limit: int, reopen: bool
+    drawn: list[list[tuple[object, ...]]], limit: int, reopen: bool, cut: int
 ) -> None:
+    """`cut`: so many changes of each batch are applied in one before it."""
     model, sequence = Model(), Sequence()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         for now, batch in enumerate(drawn):
             with opened(directory) as (store, search):
                 changes = [change for event in batch for change in sequence.changes(event)]
-                applied = store.apply(changes, now=now)
-                assert not {d.uri for d in applied.upserted} & set(applied.removed)
-                search.update(applied.upserted, applied.removed)
-                for change in changes:
-                    model.apply(change)
-                check(model, store, search, limit)
+                for batch_part in (changes[:cut], changes[cut:]):
+                    apply(batch_part, model, store, search, now)
+                    check(model, store, search, limit)
                 if reopen:
                     continue
-                again = store.apply(
-                    [change for change in changes if isinstance(change, RepoChange)], now=now + 50
-                )
-                assert (again.upserted, again.removed) == ((), ())
+                replayed: list[Change] = [c for c in changes if isinstance(c, RepoChange)]
+                before, number = deepcopy(model), store.change_number()
+                again = apply(replayed, model, store, search, now + 50)
                 check(model, store, search, limit)
+                for did in set(DIDS) - unsettled(changes):
+                    assert not [u for u in uris_of(again) if u.startswith(f"at://{did}/")]
+                    assert model.of(did) == before.of(did)
+                if not unsettled(changes):
+                    assert again.number == number
+                # Whatever it was, the replay has settled it.
+                settled = apply(replayed, model, store, search, now + 99)
+                assert (settled.number, uris_of(settled)) == (again.number, [])
+                check(model, store, search, limit)
+
+
+def apply(
+    changes: list[Change], model: Model, store: DuckDBStore, search: SearchIndex, now: int
+) -> Applied:
+    applied = store.apply(changes, now=now)
+    assert not {d.uri for d in applied.upserted} & set(applied.removed)
+    search.update(applied.upserted, applied.removed)
+    for change in changes:
+        model.apply(change)
+    return applied
+
+
+def uris_of(applied: Applied) -> list[str]:
+    return [*(document.uri for document in applied.upserted), *applied.removed]
+
+
+def unsettled(changes: list[Change]) -> set[str]:
+    """The accounts of which a replay of the batch may change something.
+
+    Those are they of which something older, or a deletion, follows a fetched part: the replay
+    passes the older commit over, and applies the part again.
+    """
+    parts: dict[str, str] = {}
+    found = set()
+    for change in changes:
+        if isinstance(change, RepoChange) and not (change.live and change.verified):
+            parts[change.did] = change.rev
+        elif (isinstance(change, RepoChange) and change.rev < parts.get(change.did, "")) or (
+            isinstance(change, StatusChange) and change.status == "deleted" and change.did in parts
+        ):
+            found.add(change.did)
+    return found
 
 
 def check(model: Model, store: DuckDBStore, search: SearchIndex, limit: int) -> None:

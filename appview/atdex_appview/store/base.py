@@ -126,9 +126,11 @@ class RepoChange:
       than the last commit's.
     - `live` and not `verified`: a part of a commit. Not `live`: a part of a repo that was fetched
       whole at `rev`. The other parts have the same `rev`, so each is applied where it is older
-      neither than the last commit nor than the repo as it was fetched last.
+      neither than the last commit nor than the repo as it was fetched last. While the account is
+      deleted it has to be newer: a replay must not bring back what went with the account.
     - What was fetched does not count as a commit: those up to `rev` may still come, because a
-      repo of which some parts are missing is fetched again.
+      repo of which some parts are missing is fetched again. Until the last of them has, a record
+      may be at an older version again; the parts, where they are repeated, mend that too.
     """
 
     did: str

@@ -33,8 +33,8 @@ class Final:
     `put` is None for a deletion. `fresh`: by the commits' word the store does not hold it yet.
     `reset`: it was truly deleted on the way, so an older place in the listings is void.
     `entered`: a version was put on the way, and not truly deleted since. `keep_place`: see
-    `Delete`. `verified`: a signature stands behind this version. The plan holds them in the order
-    of their places.
+    `Delete`. `verified`: a signature stands behind this version. `direct`: no other version, nor
+    a deletion, came before it in the batch. The plan holds them in the order of their places.
     """
 
     did: str
@@ -45,6 +45,7 @@ class Final:
     entered: bool
     keep_place: bool
     verified: bool
+    direct: bool
 
 
 class Plan:
@@ -102,6 +103,7 @@ class Plan:
 
     def _put(self, change: RepoChange, put: Put) -> None:
         before = self.finals.get(put.uri)
+        same = before is not None and before.put is not None and before.put.cid == put.cid
         if before is not None and not before.entered:
             # Nothing of it was there within this batch: its place is counted from here.
             del self.finals[put.uri]
@@ -113,7 +115,8 @@ class Plan:
             reset=before is not None and before.reset,
             entered=True,
             keep_place=False,
-            verified=change.verified or _same_and_verified(before, put),
+            verified=change.verified or (same and before is not None and before.verified),
+            direct=before is None or (same and before.direct),
         )
 
     def _delete(self, change: RepoChange, delete: Delete) -> None:
@@ -127,6 +130,7 @@ class Plan:
             entered=delete.keep_place and before is not None and before.entered,
             keep_place=delete.keep_place,
             verified=change.verified,
+            direct=False,
         )
 
     def _handle_change(self, change: HandleChange) -> None:
@@ -152,7 +156,11 @@ class Plan:
             self.finals = {
                 uri: final for uri, final in self.finals.items() if final.did != change.did
             }
-            self.repos[change.did] = replace(self.repos[change.did], held=NOTHING_HELD)
+            # Both, so that `is_stale` can tell a part that is new from one that went.
+            last = max(repo.rev or "", repo.fetched or "") or None
+            self.repos[change.did] = replace(
+                self.repos[change.did], rev=last, fetched=last, held=NOTHING_HELD
+            )
 
     def _identified(
         self,
@@ -182,14 +190,8 @@ def is_stale(change: RepoChange, repo: Repo) -> bool:
     last = repo.rev or ""
     if change.live and change.verified:
         return change.rev <= last
-    return change.rev < max(last, repo.fetched or "")
-
-
-def _same_and_verified(before: Final | None, put: Put) -> bool:
-    """Whether the version before was this one, and a signature stood behind it."""
-    return (
-        before is not None
-        and before.put is not None
-        and before.put.cid == put.cid
-        and before.verified
-    )
+    fetched = repo.fetched or ""
+    if repo.status == DELETED and change.rev <= (fetched if change.live else last):
+        # The deletion set both, and the first part of what is newer moved the other one.
+        return True
+    return change.rev < max(last, fetched)

@@ -2,8 +2,9 @@
 
 Order within the transaction: removed accounts, hidden and restored accounts, records that go
 or are replaced (DELETE), records that come (INSERT), the accounts' new states, the change
-number. When `apply` returns, the transaction is in DuckDB's log on disk; what readers are
-told from memory (`Repos`) changes after that.
+number. A batch that comes to what is held already takes none. When `apply` returns, the
+transaction is in DuckDB's log on disk; what readers are told from memory (`Repos`) changes
+after that.
 
 Records that a commit says it created are inserted without a look-up, because a look-up of a
 thousand URIs costs three times their insertion. Where that word is wrong (a replay), the
@@ -88,6 +89,7 @@ class Transaction:
         self._new_kinds: dict[str, Kind] = {}
         self._new_places: dict[str, tuple[str, int] | None] = {}
         self._relabelled: set[str] = set()
+        self._moved = False
 
     def run(self, *, trust_created: bool) -> Outcome:
         """Raises duckdb.ConstraintException where `trust_created` was too trusting."""
@@ -109,20 +111,29 @@ class Transaction:
         existing = self._existing(trust_created)
         held = self._records(existing)
         self._label(held)
-        repos = [
-            repo.holding(held[did]) if did in held else repo
+        repos = {
+            did: repo.holding(held[did]) if did in held else repo
             for did, repo in self._plan.changed_repos().items()
-        ]
-        self._insert_repos(repos)
+        }
+        self._insert_repos(list(repos.values()))
+        for did, counts in held.items():
+            # The next part of the same rev leaves the account as it is, but for what it holds.
+            if did not in repos and counts != self._plan.repos[did].held:
+                repos[did] = self._plan.repos[did].holding(counts)
         self._insert_removals()
         self._save_places()
-        self._sql.execute(
-            "UPDATE facts SET change = ?, last_seen = ?", [self._number, self._last_seen]
-        )
+        number = self._number - 1
+        if repos or self._moved:
+            number = self._number
+            self._sql.execute(
+                "UPDATE facts SET change = ?, last_seen = ?", [number, self._last_seen]
+            )
         applied = Applied(
-            self._number, tuple(self._upserted.values()), tuple(self._removed), self._plan.stale
+            number, tuple(self._upserted.values()), tuple(self._removed), self._plan.stale
         )
-        return Outcome(applied, repos, self._new_kinds, self._new_places, self._last_seen)
+        return Outcome(
+            applied, list(repos.values()), self._new_kinds, self._new_places, self._last_seen
+        )
 
     # Accounts
 
@@ -202,11 +213,13 @@ class Transaction:
             else:
                 if row is not None:
                     going[row.kind].append(uri)
-                    if row.verified and row.cid == put.cid and not final.reset:
-                        final = replace(final, verified=True)
+                    final = replace(final, verified=_verified(row, final))
                 else:
                     counts[KINDS.index(put.kind)] += 1
                 coming[put.kind].append((put, final, self._place(uri, final, row)))
+        self._moved = bool(going or coming) or any(
+            place != self._places.get(uri) for uri, place in self._new_places.items()
+        )
         for kind, uris in going.items():
             for part, keys in _parts(uris):
                 if kind == "label":
@@ -229,11 +242,10 @@ class Transaction:
     def _same(self, row: _Existing, final: Final) -> bool:
         put = final.put
         assert put is not None
-        # What was verified once stays so: the CID is the same. The mark of what was not goes.
         return (
             not final.reset
             and (row.cid, row.conformance) == (put.cid, put.conformance)
-            and (row.verified or not final.verified)
+            and row.verified == _verified(row, final)
         )
 
     def _place(self, uri: str, final: Final, row: _Existing | None) -> int:
@@ -343,6 +355,14 @@ class Transaction:
 
     def _kind_of(self, uri: str) -> Kind | None:
         return kind_of_uri(uri, self._new_kinds) or kind_of_uri(uri, self._kinds)
+
+
+def _verified(row: _Existing, final: Final) -> bool:
+    """Whether a signature stands behind this version: what was verified once stays so, for as
+    long as it is the same version that is held.
+    """
+    kept = row.verified and final.put is not None and row.cid == final.put.cid
+    return final.verified or (kept and final.direct)
 
 
 def kind_of_uri(uri: str, kinds: dict[str, Kind]) -> Kind | None:
