@@ -38,10 +38,14 @@ SHOWN_PROBLEMS = 5
 """Problems that `str(error)` spells out; `.problems` has them all."""
 
 
-def shown(text: str) -> str:
+SHOWN_NAME_CHARACTERS = 1_024
+"""The same of the name of a document, which may be the path of a file: its end tells most."""
+
+
+def shown(text: str, most: int = SHOWN_CHARACTERS) -> str:
     """`text` quoted and shortened, safe to print whatever it holds."""
-    if len(text) > SHOWN_CHARACTERS:
-        return f"{text[:SHOWN_CHARACTERS]!a}… ({len(text)} characters)"
+    if len(text) > most:
+        return f"{text[:most]!a}… ({len(text)} characters)"
     return repr(text) if text.isprintable() else ascii(text)
 
 
@@ -129,7 +133,8 @@ class InvalidDocument(LexiconsError, ValueError):
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        return f"lexicon document {shown(self.nsid)} is not valid: {listed(self.problems)}"
+        name = shown(self.nsid, SHOWN_NAME_CHARACTERS)
+        return f"lexicon document {name} is not valid: {listed(self.problems)}"
 
 
 class UnknownLexicon(LexiconsError, LookupError):
