@@ -30,7 +30,7 @@ node: install
 	@$(BIN)/atdex node run
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check $(SOURCES)
