@@ -158,6 +158,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
                 backfill=config.backfill,
                 allow_private_hosts=config.allow_private_hosts,
                 handles=handles,
+                held=lambda did: asyncio.to_thread(store.cids_of, did),
                 resync=ResyncPolicy(workers=config.resync_workers),
             )
         )

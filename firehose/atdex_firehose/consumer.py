@@ -41,7 +41,7 @@ from atdex_firehose.handles import HandleResolver
 from atdex_firehose.hosts import Hosts
 from atdex_firehose.identity import Identities
 from atdex_firehose.jetstream_upstream import JetstreamUpstream
-from atdex_firehose.ledger import UNACKED_EVENTS, Ledger
+from atdex_firehose.ledger import UNACKED_EVENTS, Held, Ledger
 from atdex_firehose.light import Light
 from atdex_firehose.outbox import OUTBOX_EVENTS, Outbox
 from atdex_firehose.patterns import CollectionPatterns
@@ -76,6 +76,8 @@ class Consumer:
     commits are taken at their upstream's word, and what is missed stays missing.
     `allow_private_hosts` lets hosts that others name (did:web, PDSs) be in private networks, and is
     for tests and sandboxes. `handles` verifies handles, which stay unverified without it.
+    `held` tells what your own copy has of a DID (CID by path): a fetched repo is then compared with
+    that, which a crash may have left ahead of what was saved here.
     `max_unacked` and `buffer` bound the events that are out and that wait; `resync` says how
     eagerly repos are fetched. `clock` gives seconds since the epoch. Raises ConfigError for
     arguments that cannot be used, and StateError on entering where the file cannot.
@@ -95,6 +97,7 @@ class Consumer:
         backfill: bool = True,
         allow_private_hosts: bool = False,
         handles: HandleResolver | None = None,
+        held: Held | None = None,
         max_unacked: int = UNACKED_EVENTS,
         buffer: int = OUTBOX_EVENTS,
         resync: ResyncPolicy | None = None,
@@ -117,6 +120,7 @@ class Consumer:
         self._backfill = backfill and self._verify
         self._local = allow_private_hosts
         self._handles = handles
+        self._held = held
         self._max_unacked = max_unacked
         self._policy = resync or ResyncPolicy()
         self._timing = timing
@@ -193,7 +197,7 @@ class Consumer:
             handles=self._handles,
             on_change=self._identity_changed,
         )
-        self._ledger = Ledger(self._state, max_unacked=self._max_unacked)
+        self._ledger = Ledger(self._state, max_unacked=self._max_unacked, held=self._held)
         await self._ledger.open()
         self._pipeline = Pipeline(
             self._patterns,

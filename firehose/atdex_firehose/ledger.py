@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atdex_firehose.events import Event, RecordOp
@@ -35,6 +35,9 @@ PARKED_BYTES = 32 * 1024 * 1024
 
 REJECTED_BYTES = 16 * 1024 * 1024
 """Bytes of rejected frames that wait to be saved: whoever floods us has seen a sample kept."""
+
+Held = Callable[[str], Awaitable[Mapping[str, str]]]
+"""The CIDs (text) by path of the records that the consumer's own copy holds of a DID."""
 
 After = Head | Standing | StoredIdentity | None
 
@@ -79,8 +82,11 @@ class Ledger:
     soon.
     """
 
-    def __init__(self, state: State, *, max_unacked: int = UNACKED_EVENTS) -> None:
+    def __init__(
+        self, state: State, *, max_unacked: int = UNACKED_EVENTS, held: Held | None = None
+    ) -> None:
         self._state = state
+        self._held = held
         self._max_unacked = max_unacked
         self._repos: OrderedDict[str, Repo] = OrderedDict()
         self._out: dict[int, tuple[Event, Repo, Delivery]] = {}
@@ -198,6 +204,11 @@ class Ledger:
             found: dict[str, str] = {}
             if repo.did not in self._unsaved.purged:
                 found = await self._state.records(repo.did)
+                if self._held is not None:
+                    # A crash may have left the copy ahead of what was saved here. What only one
+                    # of the two knows of is delivered again, whatever it is.
+                    held = await self._held(repo.did)
+                    found = dict.fromkeys(found, "") | dict(held)
             for path, cid in self._unsaved.records.get(repo.did, {}).items():
                 _set(found, path, cid)
             for delivery in repo.out:

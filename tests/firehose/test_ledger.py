@@ -6,7 +6,7 @@ import pytest
 
 from atdex_firehose import ledger as ledger_module
 from atdex_firehose.events import AccountEvent, CommitEvent, Event, Identity, RecordOp, SyncEvent
-from atdex_firehose.ledger import Ledger
+from atdex_firehose.ledger import UNACKED_EVENTS, Ledger
 from atdex_firehose.repo import ACTIVE, Head, RepoRow, Standing
 from atdex_firehose.state import Changes, State
 from atdex_firehose.watermark import Watermark
@@ -26,9 +26,9 @@ async def state() -> AsyncIterator[State]:
 class Books:
     """A ledger with one upstream, whose repos are tracked from the start."""
 
-    def __init__(self, state: State, **options: int) -> None:
+    def __init__(self, state: State, max_unacked: int = UNACKED_EVENTS) -> None:
         self.state = state
-        self.ledger = Ledger(state, **options)
+        self.ledger = Ledger(state, max_unacked=max_unacked)
         self.mark = Watermark()
 
     async def commit(self, seq: int, rev: str, did: str = DID, **ops: str | None) -> Event:

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from pathlib import Path
 
+import libipld
 import pytest
 
 from atdex_firehose import AccountEvent, CommitEvent, Consumer, Event, RejectedEvent
@@ -496,3 +497,26 @@ async def test_a_refused_first_commit_is_fetched_though_later_ones_are_fine() ->
         model = Model()
         async with net.consumer() as consumer:
             await follow(consumer, model, alice, {"one", "two", "three"})
+
+
+async def test_a_copy_that_a_crash_left_ahead_of_the_state_comes_to_what_the_repo_holds() -> None:
+    async with network() as net:
+        alice = net.account("alice")
+        lost(net, alice, {note("gone"): NOTE, note("kept"): NOTE, note("old"): NOTE})
+        before = {path: libipld.encode_cid(cid) for path, cid in alice.records.items()}
+        lost(net, alice, {note("gone"): None, note("old"): NOTE | {"v": 2}})
+        net.write(alice, "new")
+
+        async def held(did: str) -> dict[str, str]:
+            assert did == alice.did
+            return before
+
+        model = Model()
+        model.records[alice.did] = dict(before)
+        async with net.consumer(held=held) as consumer:
+            await follow(consumer, model, alice, {"kept", "old", "new"})
+        (healed,) = [e for e in model.events if isinstance(e, CommitEvent) and not e.live]
+        assert sorted((op.action, op.rkey) for op in healed.ops) == [
+            ("delete", "gone"),
+            ("update", "old"),
+        ]

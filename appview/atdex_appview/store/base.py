@@ -281,6 +281,11 @@ class IndexStore(Protocol):
         """The document of every visible dataset, as of one moment, a part at a time."""
         ...
 
+    def cids_of(self, did: str) -> dict[str, str]:
+        """The CID of every record that is held of the account, by its path, visible or not; empty
+        where no signature stands behind the record."""
+        ...
+
     def all_uris(self) -> Iterator[str]:
         """The URI of every record that is held, visible or not, a part at a time."""
         ...

@@ -239,6 +239,14 @@ class Reads:
             finally:
                 cursor.close()
 
+    def cids_of(self, did: str) -> dict[str, str]:
+        found = {}
+        for kind in KINDS:
+            query = f"SELECT collection, rkey, cid, verified FROM {kind} WHERE did = ?"
+            for collection, rkey, cid, verified in self._all(query, [did]):
+                found[f"{collection}/{rkey}"] = cid if verified else ""
+        return found
+
     def all_uris(self) -> Iterator[str]:
         query = " UNION ALL ".join(f"SELECT uri FROM {kind}" for kind in KINDS)
         with available():
