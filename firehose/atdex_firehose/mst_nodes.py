@@ -239,6 +239,10 @@ def load_root(did: str, raw: bytes, cid: bytes) -> Node:
     node = load_node(did, raw, cid, TOP, FIRST, LAST)
     if node.keys:
         node.layer = key_layer(node.keys[0])
+        # All of them: a key that is put beside the top ones would make its own layer the top.
+        for key in node.keys[1:]:
+            if key_layer(key) != node.layer:
+                raise InvalidCommit(did, f"{key[:80]!r} is not in the layer that it belongs in")
     elif node.kids[0] is None:
         node.layer = 0
     else:

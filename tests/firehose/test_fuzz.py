@@ -4,7 +4,7 @@ what it looks for."""
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,9 +28,14 @@ FIND_SECONDS = 20.0
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
+SEED = 671565004
+"""Of the run in `make test`, so that a failure is that of a change; by hand, take others: see
+CONTRIBUTING. This one found a key of a lower layer put beside the top one."""
+
+
 @pytest.mark.timeout(SECONDS * 4)
 def test_a_minute_of_hostile_inputs_breaks_no_rule(tmp_path: Path) -> None:
-    seed = secrets.randbelow(2**31)
+    seed = int(os.environ.get("ATDEX_FUZZ_SEED", SEED))
     command = [sys.executable, "-m", "tests.firehose.fuzz", "--keep", str(tmp_path)]
     command += ["--seconds", str(SECONDS), "--seed", str(seed)]
     done = subprocess.run(
