@@ -32,10 +32,11 @@ _SLICE = 64
 
 
 class _Lane(Generic[Item]):
-    __slots__ = ("items", "task")
+    __slots__ = ("items", "rest", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, rest: Rest) -> None:
         self.items: deque[tuple[Item, int]] = deque()
+        self.rest = rest
         self.task: asyncio.Task[None] | None = None
 
 
@@ -72,8 +73,8 @@ class Lanes(Generic[Item]):
             rest = self._work(item)
             if rest is None:
                 return None
-            lane = self._lanes[key] = _Lane()
-            lane.task = asyncio.create_task(self._run(key, lane, rest, size))
+            lane = self._lanes[key] = _Lane(rest)
+            lane.task = asyncio.create_task(self._run(key, lane, size))
             lane.task.add_done_callback(self._finished)
         else:
             lane.items.append((item, size))
@@ -92,10 +93,12 @@ class Lanes(Generic[Item]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in self._lanes.values():
+            lane.rest.close()  # a task that was cancelled before its first step never began it
         self._lanes.clear()
 
-    async def _run(self, key: str, lane: _Lane[Item], rest: Rest, size: int) -> None:
-        await rest
+    async def _run(self, key: str, lane: _Lane[Item], size: int) -> None:
+        await lane.rest
         self._done(size)
         turns = 0
         while lane.items:

@@ -55,9 +55,10 @@ from atdex_firehose.ledger import Ledger
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.pipeline import DOUBTS, Pipeline
 from atdex_firehose.repo import NEVER, Head, Repo, Standing
-from atdex_firehose.repo_car import RepoCar, open_repo
+from atdex_firehose.repo_car import RepoCar
 from atdex_firehose.resync_turns import ResyncPolicy, Turns
 from atdex_firehose.state import Rejection, State
+from atdex_firehose.threads import in_thread
 from atdex_firehose.verify import check_rev, check_signature
 from atdex_lexicons.tid import tid_from_micros
 
@@ -289,9 +290,10 @@ class Resyncs:
         path = self._folder / f"{sha256(repo.did.encode()).hexdigest()[:32]}.car"
         try:
             await self._hosts.get_repo(host, repo.did, path)
-            car = files.enter_context(await asyncio.to_thread(open_repo, path, repo.did))
+            file = files.enter_context(path.open("rb", buffering=0))
         finally:
             path.unlink(missing_ok=True)
+        car = await in_thread(lambda: RepoCar(file, repo.did))
         commit = car.commit
         now = self._clock()
         check_rev(repo.did, commit.rev, None, now)
@@ -306,7 +308,7 @@ class Resyncs:
                 raise
             check_signature(commit, fresh)
             identity = fresh
-        records = await asyncio.to_thread(_wanted, car, self._patterns)
+        records = await in_thread(lambda: _wanted(car, self._patterns))
         return _Fetched(host, commit, identity, car, records)
 
     async def _renew(self, did: str) -> None:

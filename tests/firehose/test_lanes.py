@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import pytest
 
@@ -112,4 +113,21 @@ async def test_closing_stops_what_waits() -> None:
     work.gates["a"].set()
     await asyncio.sleep(0)
     assert work.done == []
+    assert work.failures == []
+
+
+async def test_closed_before_the_first_step_leaves_no_coroutine_behind() -> None:
+    work = Work()
+    work.gates["a"] = asyncio.Event()
+    begun: list[Rest] = []
+
+    def begin(item: tuple[str, int]) -> Rest:
+        begun.append(work.wait(item))
+        return begun[-1]
+
+    lanes = Lanes(begin, work.failures.append)
+    lanes.offer("a", ("a", 0), 1)
+    await lanes.close()
+    # One that is still to be awaited would warn when it is collected.
+    assert [inspect.getcoroutinestate(rest) for rest in begun] == ["CORO_CLOSED"]
     assert work.failures == []
