@@ -36,6 +36,7 @@ from atdex_firehose.directory import Directory
 from atdex_firehose.discovery import Discovery
 from atdex_firehose.errors import ConfigError, IdentityUnavailable, Rejected
 from atdex_firehose.events import Event, Identity
+from atdex_firehose.fetch_record import FetchedRecord, fetch_record
 from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.handles import HandleResolver
 from atdex_firehose.hosts import Hosts
@@ -133,6 +134,7 @@ class Consumer:
         self._exit: AsyncExitStack | None = None
         self._state: State
         self._identities: Identities
+        self._repo_hosts: RepoHosts
         self._ledger: Ledger
         self._pipeline: Pipeline
         self._resyncs: Resyncs
@@ -211,7 +213,7 @@ class Consumer:
             verify=self._verify,
         )
         urls = [relay.base for relay in self._relays]
-        hosts = await stack.enter_async_context(
+        hosts = self._repo_hosts = await stack.enter_async_context(
             RepoHosts(
                 frozenset(urls),
                 Hosts(self._clock, first=self._policy.host_first),
@@ -290,6 +292,12 @@ class Consumer:
 
     def _cursors(self) -> dict[str, int]:
         return {each.url: each.watermark.value for each in self._upstreams if each.watermark.value}
+
+    async def record(self, did: str, path: str) -> FetchedRecord | None:
+        """One record as its publisher's PDS has it now, verified, whether or not its repo is
+        followed; see `fetch_record`. It is delivered as no event, and nothing is kept of it but
+        the identity."""
+        return await fetch_record(self._repo_hosts, self._identities, did, path, clock=self._clock)
 
     def stats(self) -> Stats:
         """The numbers as of now."""

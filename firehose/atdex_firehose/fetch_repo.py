@@ -1,4 +1,4 @@
-"""Asking hosts for repos over HTTP: getRepo into a file, getLatestCommit, and the listings.
+"""Asking hosts for repos over HTTP: getRepo into a file, getRecord, getLatestCommit, the listings.
 
 An upstream's URL is the operator's and is asked as it is. A PDS is named by whoever made the DID
 document, and a redirect by whoever answers: both are asked through a client that checks every
@@ -37,6 +37,8 @@ ANSWER_BYTES = 4_000_000
 """A page of 1,000 repos is some 200 KB."""
 SHORT_BYTES = 500_000
 """What is said of one repo. Four million bytes of JSON can hold the event loop up for a second."""
+PROOF_BYTES = 2_000_000
+"""A record with its proof: a million bytes, and a node for each of some ten layers."""
 REDIRECTS = 3
 """Relays send getRepo on to the PDS."""
 _HEADERS = {"accept-encoding": "identity", "user-agent": "atdex-firehose"}
@@ -88,6 +90,14 @@ class RepoHosts:
                             raise FetchFailed(host, f"{window} bytes in {now - since:.0f} s")
                         window, since = 0, now
 
+    async def get_record(self, host: str, did: str, path: str) -> bytes:
+        """The CAR that proves what `path` (`collection/rkey`) holds, unread. Raises FetchFailed."""
+        collection, _, rkey = path.partition("/")
+        params = {"did": did, "collection": collection, "rkey": rkey}
+        method = "com.atproto.sync.getRecord"
+        async with self._get(host, method, params, ANSWER_SECONDS) as got:
+            return await _body(host, got, PROOF_BYTES)
+
     async def latest_rev(self, host: str, did: str) -> str:
         """The rev of the repo's last commit, by the host's word. Raises FetchFailed."""
         answer = await self._ask(
@@ -133,11 +143,7 @@ class RepoHosts:
         self, host: str, method: str, params: Mapping[str, str], most: int
     ) -> dict[str, Any]:
         async with self._get(host, method, params, ANSWER_SECONDS) as got:
-            raw = bytearray()
-            async for chunk in got.aiter_raw():
-                raw += chunk
-                if len(raw) > most:
-                    raise FetchFailed(host, f"an answer of more than {most} bytes")
+            raw = await _body(host, got, most)
         try:
             answer = orjson.loads(raw)
         except ValueError:
@@ -181,6 +187,15 @@ class RepoHosts:
             url = url.join(location)
             client = self._guarded
         raise FetchFailed(host, f"more than {REDIRECTS} redirects")
+
+
+async def _body(host: str, response: httpx.Response, most: int) -> bytes:
+    raw = bytearray()
+    async for chunk in response.aiter_raw():
+        raw += chunk
+        if len(raw) > most:
+            raise FetchFailed(host, f"an answer of more than {most} bytes")
+    return bytes(raw)
 
 
 async def _check_status(host: str, response: httpx.Response) -> None:

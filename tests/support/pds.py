@@ -22,11 +22,12 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class FakePds:
-    """Serves getRepo, getLatestCommit, listRepos, describeRepo, and resolveHandle for `handles`;
-    with `by_collection`, also listReposByCollection, as relays do.
+    """Serves getRepo, getRecord, getLatestCommit, listRepos, describeRepo, and resolveHandle for
+    `handles`; with `by_collection`, also listReposByCollection, as relays do.
 
-    `answers[did]` come first for getRepo, one a request. `changed[did]` rewrites the CAR. While
-    `gates[did]` is a cleared event, getRepo of that DID waits. `requests` counts by (method, did).
+    `answers[did]` come first for getRepo, one a request. `changed[did]` rewrites the CAR, of
+    getRecord too. While `gates[did]` is a cleared event, getRepo and getRecord of that DID wait.
+    `requests` counts by (method, did).
     """
 
     def __init__(self, *, by_collection: bool = False) -> None:
@@ -100,6 +101,8 @@ class FakePds:
             return _json(200, {"did": did, "collections": self._of(did)})
         if method == "com.atproto.sync.getRepo":
             return self._repo(did, repo)
+        if method == "com.atproto.sync.getRecord":
+            return self._record(did, repo, f"{params['collection']}/{params['rkey']}")
         return _json(501, {"error": "MethodNotImplemented", "message": "Method Not Implemented"})
 
     def _repo(self, did: str, repo: Repo) -> Answer:
@@ -109,6 +112,15 @@ class FakePds:
         if self.answers.get(did):
             return self.answers[did].popleft()
         car = repo.export()
+        if did in self.changed:
+            car = self.changed[did](car)
+        return 200, {"content-type": "application/vnd.ipld.car"}, car
+
+    def _record(self, did: str, repo: Repo, path: str) -> Answer:
+        gate = self.gates.get(did)
+        if gate is not None:
+            gate.wait(30)
+        car = repo.prove(path)
         if did in self.changed:
             car = self.changed[did](car)
         return 200, {"content-type": "application/vnd.ipld.car"}, car

@@ -218,6 +218,14 @@ class Repo:
             [self.commit_cid], [(self.commit_cid, self.commit_block), *(nodes | records).items()]
         )
 
+    def prove(self, path: str) -> bytes:
+        """The record at `path` with its proof as a CAR, as sync.getRecord answers."""
+        root, nodes = build_tree(self.records)
+        blocks = [(self.commit_cid, self.commit_block), *proof(root, nodes, [path]).items()]
+        if path in self.records:
+            blocks.append((self.records[path], self.blocks[self.records[path]]))
+        return car([self.commit_cid], blocks)
+
 
 def did_document(
     did: str, key: Key | None, *, pds: str | None = "https://pds.test", handle: str = "alice.test"
