@@ -14,6 +14,7 @@ from atdex_firehose.events import (
     RejectedEvent,
     SyncEvent,
 )
+from atdex_firehose.mentions import Mentions
 from atdex_firehose.resync_turns import ResyncPolicy
 from atdex_firehose.stats import Backfill, Stats, UpstreamStats
 
@@ -27,6 +28,7 @@ __all__ = [
     "AccountEvent",
     "SyncEvent",
     "RejectedEvent",
+    "Mentions",
     "ResyncPolicy",
     "Stats",
     "UpstreamStats",

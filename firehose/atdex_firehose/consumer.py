@@ -44,6 +44,7 @@ from atdex_firehose.identity import Identities
 from atdex_firehose.jetstream_upstream import JetstreamUpstream
 from atdex_firehose.ledger import UNACKED_EVENTS, Held, Ledger
 from atdex_firehose.light import Light
+from atdex_firehose.mentions import Mentions
 from atdex_firehose.outbox import OUTBOX_EVENTS, Outbox
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.pipeline import OUTDATED, Pipeline
@@ -79,6 +80,7 @@ class Consumer:
     for tests and sandboxes. `handles` verifies handles, which stay unverified without it.
     `held` tells what your own copy has of a DID (CID by path): a fetched repo is then compared with
     that, which a crash may have left ahead of what was saved here.
+    `mentions` passes on records of other collections that name something of interest.
     `max_unacked` and `buffer` bound the events that are out and that wait; `resync` says how
     eagerly repos are fetched. `clock` gives seconds since the epoch. Raises ConfigError for
     arguments that cannot be used, and StateError on entering where the file cannot.
@@ -99,6 +101,7 @@ class Consumer:
         allow_private_hosts: bool = False,
         handles: HandleResolver | None = None,
         held: Held | None = None,
+        mentions: Mentions | None = None,
         max_unacked: int = UNACKED_EVENTS,
         buffer: int = OUTBOX_EVENTS,
         resync: ResyncPolicy | None = None,
@@ -122,6 +125,11 @@ class Consumer:
         self._local = allow_private_hosts
         self._handles = handles
         self._held = held
+        self._mentions = mentions
+        if mentions is not None and any(c in self._patterns for c in mentions.patterns.exact):
+            raise ConfigError("mentions", mentions.patterns.exact, "one of these is wanted anyway")
+        if mentions is not None and self._jetstream is not None:
+            raise ConfigError("mentions", jetstream, "a Jetstream does not show them")
         self._max_unacked = max_unacked
         self._policy = resync or ResyncPolicy()
         self._timing = timing
@@ -211,6 +219,7 @@ class Consumer:
             hosts=frozenset(relay.base for relay in self._hosts),
             epoch=epoch,
             verify=self._verify,
+            mentions=self._mentions,
         )
         urls = [relay.base for relay in self._relays]
         hosts = self._repo_hosts = await stack.enter_async_context(
@@ -298,6 +307,11 @@ class Consumer:
         followed; see `fetch_record`. It is delivered as no event, and nothing is kept of it but
         the identity."""
         return await fetch_record(self._repo_hosts, self._identities, did, path, clock=self._clock)
+
+    def identity(self, did: str) -> Identity | None:
+        """The account's identity as the events so far leave it, where it is in memory and fresh.
+        Nothing is asked for."""
+        return self._identities.cached(did)
 
     def stats(self) -> Stats:
         """The numbers as of now."""

@@ -66,6 +66,10 @@ class CommitEvent(Event):
     `source` is the host that it was fetched from.
 
     `verified` is False for what came through a source without signatures (Jetstream).
+
+    `mentions` are ops in the collections of `Consumer(mentions=…)`, in the commit's order. They
+    come beside `ops`, and without any where the commit touches no wanted collection; what is then
+    known of them, `Mentions` says.
     """
 
     rev: str
@@ -74,6 +78,7 @@ class CommitEvent(Event):
     identity: Identity
     live: bool = True
     verified: bool = True
+    mentions: tuple[RecordOp, ...] = ()
 
 
 @dataclass(slots=True)

@@ -45,6 +45,8 @@ class Outbox:
             for op in event.ops:
                 if op.raw is not None:
                     size += len(op.raw)
+            for op in event.mentions:
+                size += len(op.raw or b"")
         elif type(event) is RejectedEvent:
             size = len(event.frame)
         self._events.append((event, size))

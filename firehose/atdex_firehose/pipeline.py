@@ -45,6 +45,7 @@ from atdex_firehose.events import (
     Event,
     Identity,
     IdentityEvent,
+    RecordOp,
     RejectedEvent,
     SyncEvent,
 )
@@ -66,6 +67,7 @@ from atdex_firehose.identity import Identities
 from atdex_firehose.items import Item, Job
 from atdex_firehose.lanes import Lanes, Rest
 from atdex_firehose.ledger import After, Ledger
+from atdex_firehose.mentions import Mentions
 from atdex_firehose.mst import EMPTY_ROOT
 from atdex_firehose.outbox import Outbox
 from atdex_firehose.patterns import CollectionPatterns
@@ -101,7 +103,8 @@ class Pipeline:
 
     `hosts` are the upstreams that are a PDS each: they may speak of their own accounts only.
     `epoch` is the generation of wanted collections. Without `verify`, commits are taken at their
-    upstream's word, and no repo is tracked. `schedule` is set by who fetches repos.
+    upstream's word, and no repo is tracked. `schedule` is set by who fetches repos. `mentions` are
+    passed on beside what is wanted.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Pipeline:
         hosts: frozenset[str] = frozenset(),
         epoch: int = 0,
         verify: bool = True,
+        mentions: Mentions | None = None,
     ) -> None:
         self._patterns = patterns
         self._everything = patterns.everything
@@ -128,6 +132,7 @@ class Pipeline:
         self._hosts = hosts
         self._epoch = epoch
         self._verify = verify
+        self._mentions = mentions
         self.first_frame_at = 0.0
         self.schedule: Schedule = _nobody
         self.lanes: Lanes[Item | Job] = Lanes(self._work, outbox.fail)
@@ -136,7 +141,11 @@ class Pipeline:
         """Take one frame; await the result, where there is one, before the next."""
         if not self.first_frame_at:
             self.note_first_frame()
-        if kind == "#commit" and not self._concerns_us(body):
+        if (
+            kind == "#commit"
+            and not self._concerns_us(body)
+            and (self._mentions is None or not self._mentions.wants(body, raw))
+        ):
             upstream.watermark.seen(seq)
             return None
         upstream.watermark.hold(seq)
@@ -285,18 +294,47 @@ class Pipeline:
         if type(frame) is SyncFrame:
             return self._sync(item, frame, repo, identity)
         assert type(frame) is CommitFrame
+        if self._only_mentions(item, repo):
+            return self._mention(item, frame, repo, identity)
         chained = repo.head is not None
         verified = verify_commit(frame, identity, repo.head, self._patterns, self._clock())
         self._counters.commits_verified += 1
         if repo.state != "synchronized" and repo.state != "in-progress":
             self._follow(repo, chained, verified.first)
-        if not verified.ops:
+        mentions = self._mentions_in(item, frame)
+        if not verified.ops and not mentions:
             self._ledger.advance(repo, item.holds(), verified.head, row=item.row)
             return None
         event = CommitEvent(
             item.source, item.seq, item.did, frame.rev, frame.time, verified.ops, identity
         )
+        event.mentions = mentions
         return self._deliver(item, repo, event, verified.head)
+
+    def _only_mentions(self, item: Item, repo: Repo) -> bool:
+        """Whether the commit is here for its mentions alone: nothing is to be kept of its repo."""
+        return (
+            self._mentions is not None
+            and item.kind == "#commit"
+            and repo.state == "untracked"
+            and not self._concerns_us(item.body)
+        )
+
+    def _mention(
+        self, item: Item, frame: CommitFrame, repo: Repo, identity: Identity
+    ) -> Rest | None:
+        assert self._mentions is not None
+        verified = verify_commit(frame, identity, None, self._mentions.patterns, self._clock())
+        self._counters.commits_verified += 1
+        event = CommitEvent(item.source, item.seq, item.did, frame.rev, frame.time, (), identity)
+        event.mentions = verified.ops
+        return self._deliver(item, repo, event, None)
+
+    def _mentions_in(self, item: Item, frame: CommitFrame) -> tuple[RecordOp, ...]:
+        """Of a commit that was verified or is taken at its word; rare, so that it is read again."""
+        if self._mentions is None or not self._mentions.wants(item.body, item.raw):
+            return ()
+        return stated_records(frame, self._mentions.patterns)
 
     def _follow(self, repo: Repo, chained: bool, first: bool) -> None:
         """A commit of an untracked or incomplete repo was verified."""
@@ -343,6 +381,9 @@ class Pipeline:
         event = CommitEvent(
             item.source, item.seq, did, frame.rev, frame.time, ops, identity, verified=False
         )
+        event.mentions = self._mentions_in(item, frame)
+        if self._only_mentions(item, repo):
+            return self._deliver(item, repo, event, None)
         return self._deliver(item, repo, event, Head(frame.rev, EMPTY_ROOT))
 
     # Losing synchronization
@@ -409,7 +450,8 @@ class Pipeline:
 
     def _ignore(self, item: Item, error: Ignored, repo: Repo) -> Rest | None:
         self._counters.ignored += 1
-        if self._verify and isinstance(error, InactiveAccount):
+        inactive = isinstance(error, InactiveAccount)
+        if self._verify and inactive and not self._only_mentions(item, repo):
             # What it was is to be fetched once the account is active again.
             self._ledger.move(repo, "desynchronized")
             self._ledger.rest(repo, "commits came while the account was not active")
@@ -427,6 +469,7 @@ class Pipeline:
             item.did
             and item.kind in ("#commit", "#sync")
             and not isinstance(error, InvalidIdentity)
+            and not self._only_mentions(item, repo)
         ):
             self.doubt(repo)
         return self._deliver(item, repo, event, None)

@@ -14,6 +14,7 @@ def test_the_public_names() -> None:
         "FirehoseError",
         "Identity",
         "IdentityEvent",
+        "Mentions",
         "RecordOp",
         "RejectedEvent",
         "ResyncPolicy",
