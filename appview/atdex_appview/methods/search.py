@@ -28,7 +28,7 @@ def search_datasets(context: Context, request: Request) -> dict[str, Any]:
     of the page, as is one whose path has; `hitsTotal` is what the search counted.
     """
     params = request.params
-    filters = _filters(context, params)
+    filters = filters_of(context, params)
     asked = filters | {
         "q": params.get("q") or "",
         "sort": params["sort"],
@@ -67,7 +67,7 @@ def search_datasets(context: Context, request: Request) -> dict[str, Any]:
     return answer
 
 
-def _filters(context: Context, params: Any) -> dict[str, Any]:
+def filters_of(context: Context, params: Any) -> dict[str, Any]:
     """The filters by their names in `Filters`. Raises InvalidRequest for those nothing can fit."""
     publisher = params.get("publisher")
     least, most = params.get("minSamples"), params.get("maxSamples")
