@@ -15,21 +15,26 @@ from starlette.routing import Route
 from atdex_appview.context import Context
 from atdex_appview.methods import register
 from atdex_appview.status import Check, Health, IngestWord
-from atdex_xrpc import Server
+from atdex_xrpc import Server, ServiceAuth
 
 SERVICE_ID = "#atdex_node"
 SERVICE_TYPE = "AtdexNode"
+
+SERVICE_IDS = (SERVICE_ID,)
+"""What a service token may be for, after the node's DID: one for each service of its document."""
 
 
 def build_app(
     context: Context,
     *,
     ingest: Callable[[], IngestWord] = lambda: "absent",
+    auth: ServiceAuth | None = None,
     check_output: bool = False,
 ) -> Starlette:
     """The application over open stores; it starts nothing and closes nothing.
 
-    `ingest` says how the firehose task is. `check_output` validates every answer: for tests.
+    `ingest` says how the firehose task is, `auth` checks the tokens of callers. `check_output`
+    validates every answer: for tests.
     """
     health = Health(
         checks={
@@ -47,6 +52,7 @@ def build_app(
         max_input_bytes=context.limits["inputBytes"],
         health=health,
         did_document=did_document(context.did, context.origin),
+        auth=auth,
     )
     register(server, context)
     app = server.app()

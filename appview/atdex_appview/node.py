@@ -18,11 +18,12 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from atdex_appview.app import build_app
+from atdex_appview.app import SERVICE_IDS, build_app
 from atdex_appview.busy import Busy
 from atdex_appview.catch_up import catch_up
 from atdex_appview.config import NodeConfig
@@ -33,6 +34,7 @@ from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
 from atdex_appview.ingest import Ingest
+from atdex_appview.issuers import AccountKeys
 from atdex_appview.metrics import Metrics
 from atdex_appview.recovery import fetch_anew, is_behind
 from atdex_appview.search import SearchIndex
@@ -41,10 +43,12 @@ from atdex_appview.status import IngestWord, UpstreamWatch
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer
 from atdex_firehose import Consumer, ResyncPolicy
+from atdex_firehose.directory import Directory
 from atdex_firehose.handles import HandleResolver
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_lexicons import Catalog
 from atdex_lexicons.families import collections as family_collections
+from atdex_xrpc import ServiceAuth
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +73,16 @@ class Node:
     """The open parts of a node, and the tasks that feed it."""
 
     def __init__(
-        self, context: Context, consumer: Consumer, writer: Writer, ingest: Ingest
+        self,
+        context: Context,
+        consumer: Consumer,
+        writer: Writer,
+        ingest: Ingest,
+        auth: ServiceAuth,
     ) -> None:
         """Use `open_node`."""
         self.context = context
-        self.app = build_app(context, ingest=self._ingest_word)
+        self.app = build_app(context, ingest=self._ingest_word, auth=auth)
         self.metrics = Metrics(consumer.stats, writer, context.store)
         self._consumer = consumer
         self._writer = writer
@@ -183,7 +192,24 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             max_delay=config.batch_delay,
             follow=follower.follow,
         )
-        yield Node(context, consumer, writer, Ingest(consumer, context.catalog, writer, state))
+        # Of its own: what callers name must not use up the turns of the firehose.
+        directory = await stack.enter_async_context(
+            Directory(config.plc, local=config.allow_private_hosts)
+        )
+        keys = AccountKeys(
+            directory, known=consumer.identity, active=partial(_is_active, store, state)
+        )
+        auth = ServiceAuth(context.did, keys, services=SERVICE_IDS)
+        ingest = Ingest(consumer, context.catalog, writer, state)
+        yield Node(context, consumer, writer, ingest, auth)
+
+
+async def _is_active(store: DuckDBStore, state: State, did: str) -> bool:
+    """By what the firehose said of the account; one that nobody has spoken of is active."""
+    publisher = store.publishers([did]).get(did)
+    if publisher is not None:
+        return publisher.active
+    return await state.waiting_status(did) is None
 
 
 def run_node(config: NodeConfig, *, ready: Ready) -> None:

@@ -59,6 +59,27 @@ def _answer(method: str, response: httpx.Response) -> Any:
     return response.json() if is_json else response.content
 
 
+class Forwarded:
+    """What the PDS forwards (`atproto-proxy`): it looks the service's DID up, makes a token with
+    the account's key, and passes the answer on. A service's refusal is raised as Refused.
+
+    The PDS here finds did:plc in the devnet's directory, and `did:web:localhost%3APORT` by plain
+    HTTP at that port: a node that runs with its defaults is such a service as it is.
+    """
+
+    def __init__(self, http: httpx.Client, authorization: str, service: str) -> None:
+        self._http = http
+        self._headers = _headers(authorization) | {"atproto-proxy": service}
+
+    def query(self, method: str, **params: Any) -> Any:
+        return _answer(
+            method, self._http.get(f"/xrpc/{method}", params=params, headers=self._headers)
+        )
+
+    def procedure(self, method: str, body: Any) -> Any:
+        return _answer(method, self._http.post(f"/xrpc/{method}", json=body, headers=self._headers))
+
+
 class Account:
     """Calls the PDS in the name of `did`. May be shared between threads: the PDS orders writes."""
 
@@ -73,6 +94,25 @@ class Account:
 
     def procedure(self, method: str, body: Any) -> Any:
         return procedure(self._http, method, body, self._authorization)
+
+    @property
+    def session_token(self) -> str:
+        """What opens the account on its PDS: for nobody else."""
+        return self._authorization.removeprefix("Bearer ")
+
+    def through_pds(self, service: str) -> Forwarded:
+        """Calls another service, `DID#fragment`, in this account's name; see `Forwarded`."""
+        return Forwarded(self._http, self._authorization, service)
+
+    def service_token(self, audience: str, method: str, **more: Any) -> str:
+        """A token of the PDS for one call of `method` at the service `audience` (its DID).
+
+        It lasts a minute, or until `exp` (seconds since the epoch).
+        """
+        asked = {"aud": audience, "lxm": method, **more}
+        token = self.query("com.atproto.server.getServiceAuth", **asked)["token"]
+        assert isinstance(token, str)
+        return token
 
     def create_record(self, collection: str, record: Json, rkey: str | None = None) -> Written:
         """Raises Refused where `rkey` is taken. The PDS does not validate the record."""

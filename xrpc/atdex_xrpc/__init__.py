@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from atdex_xrpc.method import Handler, Request
     from atdex_xrpc.server import Server
+    from atdex_xrpc.service_auth import Issuers, ServiceAuth, SigningKey
     from atdex_xrpc.targets import AddressPolicy, check_address, check_url
 
 _HOMES = {
@@ -78,6 +79,7 @@ _HOMES = {
     ),
     "method": ("Handler", "Request"),
     "server": ("Server",),
+    "service_auth": ("Issuers", "ServiceAuth", "SigningKey"),
     "targets": ("AddressPolicy", "check_address", "check_url"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -86,6 +88,9 @@ __all__ = [
     "Server",
     "Handler",
     "Request",
+    "ServiceAuth",
+    "Issuers",
+    "SigningKey",
     "Client",
     "AsyncClient",
     "AddressPolicy",

@@ -114,6 +114,9 @@ class AuthRequired(_Named):
     default_error, default_status = "AuthenticationRequired", 401
     advice = "Send credentials, or renew them."
 
+    def headers(self) -> dict[str, str]:
+        return {"www-authenticate": "Bearer"}  # required with this status (RFC 9110, 15.5.2)
+
 
 class Forbidden(_Named):
     default_error, default_status = "Forbidden", 403

@@ -1,6 +1,6 @@
 """One method of the server: everything its document says, compiled when it is registered.
 
-    params -> input -> handler -> output
+    params -> auth -> input -> handler -> output
 
 Each stage may answer with an XrpcError; nothing after it runs then.
 """
@@ -30,6 +30,7 @@ from atdex_xrpc.errors import (
 )
 from atdex_xrpc.jsontext import BadJson, parse_json
 from atdex_xrpc.params import parse_query
+from atdex_xrpc.service_auth import ServiceAuth
 
 if TYPE_CHECKING:
     from atdex_lexicons.catalog import Catalog
@@ -48,6 +49,7 @@ class Request:
     `params` are typed and have their defaults; a parameter without either is absent. `input` is
     the validated JSON value, the body's bytes where the document declares another encoding, and
     None where it declares no input. `client_ip` is None where the server does not know it.
+    `viewer` is the DID of the account that calls, where the server checks tokens and one came.
     """
 
     nsid: str
@@ -55,6 +57,7 @@ class Request:
     input: Any
     headers: Headers
     client_ip: str | None
+    viewer: str | None = None
 
 
 Handler = Callable[[Request], Awaitable[Any]]
@@ -72,7 +75,14 @@ class Method:
     """A handler with its document. Raises RegistrationError where the two cannot meet."""
 
     def __init__(
-        self, catalog: Catalog, nsid: str, handler: Handler, limits: Limits, *, check_output: bool
+        self,
+        catalog: Catalog,
+        nsid: str,
+        handler: Handler,
+        limits: Limits,
+        *,
+        auth: ServiceAuth | None,
+        check_output: bool,
     ) -> None:
         kind = catalog.kind(nsid) if nsid in catalog else None
         if kind not in ("query", "procedure"):
@@ -88,6 +98,7 @@ class Method:
         self._catalog = catalog
         self._handler = handler
         self._limits = limits
+        self._auth = auth
         self._check = check_output
         self._takes = _Encoding(main["input"]["encoding"]) if "input" in main else None
         self._is_procedure = kind == "procedure"
@@ -106,9 +117,13 @@ class Method:
         except Invalid as error:
             raise InvalidRequest(listed(error.problems)) from None
         headers = Headers(scope=scope)
+        viewer = None
+        if self._auth is not None:
+            viewer = await self._auth.viewer(headers, self.nsid, changes=self._is_procedure)
         given = await self._input(headers, receive) if self._is_procedure else None
         client = scope.get("client")
-        request = Request(self.nsid, params, given, headers, client[0] if client else None)
+        address = client[0] if client else None
+        request = Request(self.nsid, params, given, headers, address, viewer)
         try:
             value = await self._handler(request)
         except XrpcError as error:

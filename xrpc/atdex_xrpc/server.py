@@ -32,6 +32,7 @@ from atdex_xrpc.errors import (
 )
 from atdex_xrpc.method import Handler, Limits, Method
 from atdex_xrpc.routes import XRPC, Endpoint, Health, XrpcRoute, constant_page, health_page
+from atdex_xrpc.service_auth import ServiceAuth
 
 if TYPE_CHECKING:
     from atdex_lexicons.catalog import Catalog
@@ -45,7 +46,8 @@ class Server:
     `check_output` validates every answer against its document and raises LexiconViolation on a
     break: for tests and development, as it parses each answer again. `health` is asked at
     `/xrpc/_health`, `did_document` is served at `/.well-known/did.json`; without them these
-    paths do not exist. `lifespan` is Starlette's.
+    paths do not exist. `auth` checks the tokens that callers send; without it they are not looked
+    at. `lifespan` is Starlette's.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Server:
         max_input_seconds: float = MAX_INPUT_SECONDS,
         health: Health | None = None,
         did_document: Mapping[str, Any] | None = None,
+        auth: ServiceAuth | None = None,
         lifespan: Lifespan[Starlette] | None = None,
     ) -> None:
         self._catalog = catalog
         self._check_output = check_output
         self._limits = Limits(max_input_bytes, max_input_seconds)
+        self._auth = auth
         self._lifespan = lifespan
         self._endpoints: dict[str, Endpoint] = {}
         self._app: Starlette | None = None
@@ -82,7 +86,12 @@ class Server:
         if path in self._endpoints:
             raise RegistrationError(nsid, "it has a handler already")
         self._endpoints[path] = Method(
-            self._catalog, nsid, handler, self._limits, check_output=self._check_output
+            self._catalog,
+            nsid,
+            handler,
+            self._limits,
+            auth=self._auth,
+            check_output=self._check_output,
         )
         return self
 
