@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import platformdirs
 
 from atdex_appview import settings as kinds
 from atdex_appview.errors import ConfigError
+from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed, read_feeds
 from atdex_appview.settings import Setting, WrongValue
 from atdex_lexicons.families import collections
 
@@ -36,12 +37,17 @@ MAX_MEMORY_MB = 1_048_576
 """MB, one TiB: a higher memory limit is a slip of the unit."""
 
 
-def _setting(default: Any, parse: kinds.Parse, type_: str, help_: str, flag: str = "") -> Any:
-    return field(default=default, metadata=_facts(parse, type_, help_, flag))
+def _setting(
+    default: Any, parse: kinds.Parse, type_: str, help_: str, flag: str = "", **more: bool
+) -> Any:
+    facts = _facts(parse, type_, help_, flag, **more)
+    return field(default=default, repr=not more.get("secret", False), metadata=facts)
 
 
-def _facts(parse: kinds.Parse, type_: str, help_: str, flag: str = "") -> dict[str, Any]:
-    return {"parse": parse, "type": type_, "help": help_, "flag": flag}
+def _facts(
+    parse: kinds.Parse, type_: str, help_: str, flag: str = "", **more: bool
+) -> dict[str, Any]:
+    return {"parse": parse, "type": type_, "help": help_, "flag": flag, "more": more}
 
 
 def _default_data_dir() -> Path:
@@ -171,6 +177,48 @@ class NodeConfig:
         "integer",
         "Port of the metrics for Prometheus; 0 takes a free one. Unset: no metrics.",
     )
+    feeds: tuple[Feed, ...] = _setting(
+        DEFAULT_FEEDS,
+        read_feeds,
+        "tables",
+        "Feeds: saved filters, each a table `[feeds.NAME]`. `all` is always there.",
+        file_only=True,
+    )
+    feed_publisher: str | None = _setting(
+        None,
+        kinds.optional(kinds.did),
+        "DID",
+        "The account whose repository declares the feeds on Bluesky. Set: the node collects posts "
+        "that name datasets, and answers as a Bluesky feed generator.",
+    )
+    account: str | None = _setting(
+        None,
+        kinds.optional(kinds.identifier),
+        "handle or DID",
+        "The operator's account, which declares feeds and announces datasets.",
+    )
+    app_password: str | None = _setting(
+        None,
+        kinds.optional(kinds.text),
+        "secret",
+        "An app password of that account. Never printed, and no flag.",
+        secret=True,
+    )
+    account_service: str = _setting(
+        "https://bsky.social",
+        kinds.url("https", "http", path=False),
+        "URL",
+        "Where the account logs in: its PDS, or the entryway before it.",
+    )
+    announce: str | None = _setting(
+        None,
+        kinds.optional(kinds.text),
+        "name of a feed",
+        "Post each new dataset of this feed from the account. Unset: nothing is posted.",
+    )
+    announce_per_hour: int = _setting(
+        10, kinds.integer(1, 300), "integer", "Announcements within an hour at most."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info",
         kinds.choice("debug", "info", "warning", "error"),
@@ -199,10 +247,15 @@ def _table() -> tuple[Setting, ...]:
             default=getattr(defaults, f.name),
             help=f.metadata["help"],
             parse=f.metadata["parse"],
-            flag=f.metadata["flag"] or f"--{f.name.replace('_', '-')}",
+            flag=_flag(f.name, f.metadata["flag"], **f.metadata["more"]),
+            **f.metadata["more"],
         )
         for f in fields(NodeConfig)
     )
+
+
+def _flag(name: str, given: str, *, secret: bool = False, file_only: bool = False) -> str:
+    return "" if secret or file_only else given or f"--{name.replace('_', '-')}"
 
 
 SETTINGS: tuple[Setting, ...] = _table()
@@ -217,7 +270,7 @@ def load_config(
     settings that contradict each other.
     """
     known = {setting.name: setting for setting in SETTINGS}
-    by_variable = {setting.variable: setting.name for setting in SETTINGS}
+    by_variable = {setting.variable: setting.name for setting in SETTINGS if setting.variable}
     found: dict[str, Any] = {}
     if file is not None:
         for key, value in _read(file).items():
@@ -249,12 +302,27 @@ def _check(config: NodeConfig) -> None:
         raise wrong("relays", "name no relay, and there is no PDS in hosts and no jetstream")
     if config.handle_service is not None and config.dns_servers:
         raise wrong("handle_service", "is asked in place of DNS: leave dns_servers out")
+    if config.feed_publisher is not None and config.jetstream is not None:
+        raise wrong("feed_publisher", "needs posts, which a Jetstream of dataset records lacks")
+    if config.announce is not None:
+        names = [feed.name for feed in config.feeds]
+        if config.announce not in names:
+            nearest = difflib.get_close_matches(config.announce, names, n=1, cutoff=0.0)[0]
+            raise wrong("announce", f"{config.announce!r} is no feed; the nearest is {nearest!r}")
+        if config.account is None or config.app_password is None:
+            raise wrong("announce", "needs account and app_password, to post with")
+        if config.jetstream is not None:
+            raise wrong("announce", "is for verified records, which a Jetstream lacks")
 
 
 def to_toml(config: NodeConfig, table: tuple[Setting, ...] = SETTINGS) -> str:
     """The configuration as a file that `load_config` reads back; secrets are left out."""
     lines: list[str] = []
+    tables: list[str] = []
     for setting in table:
+        if setting.name == "feeds":
+            tables += _feed_tables(config.feeds)
+            continue
         if setting.secret:
             lines.append(f"# {setting.name}: a secret, not shown")
             continue
@@ -263,7 +331,15 @@ def to_toml(config: NodeConfig, table: tuple[Setting, ...] = SETTINGS) -> str:
             lines.append(f"# {setting.name} is not set")
         else:
             lines.append(f"{setting.name} = {_toml(value)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + tables) + "\n"
+
+
+def _feed_tables(feeds: tuple[Feed, ...]) -> Iterator[str]:
+    """Tables end the keys before them, so they come last."""
+    for feed in feeds:
+        yield f"\n[feeds.{feed.name}]"
+        given = {"title": feed.title, "description": feed.description} | dict(feed.filters)
+        yield from (f"{key} = {_toml(value)}" for key, value in given.items())
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -301,7 +377,7 @@ def _toml(value: object) -> str:
             return "true" if value else "false"
         case int() | float():
             return str(value)
-        case tuple():
+        case tuple() | list():
             return "[" + ", ".join(_toml(item) for item in value) + "]"
         case _:
             return _quoted(str(value))

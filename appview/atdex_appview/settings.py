@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from atdex_lexicons.syntax import is_nsid
+from atdex_lexicons.syntax import is_at_identifier, is_did, is_nsid
 
 MAX_TEXT_CHARS = 4096
 """Characters of one setting's text: longer than any path or URL that a node would use."""
@@ -38,7 +38,8 @@ class Setting:
     """One row of the table. `type` is the word that the guide shows.
 
     `flag` is the command line's name for it: a list is given as one flag per item, so its name
-    is in the singular. `secret`: left out wherever the configuration is printed.
+    is in the singular. `secret`: left out wherever the configuration is printed, and without a
+    flag, which others on the machine could read. `file_only`: too much for a variable or a flag.
     """
 
     name: str
@@ -48,10 +49,12 @@ class Setting:
     parse: Parse
     flag: str
     secret: bool = False
+    file_only: bool = False
 
     @property
     def variable(self) -> str:
-        return f"ATDEX_{self.name.upper()}"
+        """Empty where only the file has it."""
+        return "" if self.file_only else f"ATDEX_{self.name.upper()}"
 
 
 def text(value: object) -> str:
@@ -70,6 +73,21 @@ def choice(*words: str) -> Parse:
         return word
 
     return parse
+
+
+def did(value: object) -> str:
+    found = text(value)
+    if not is_did(found):
+        raise WrongValue(f"must be a DID, such as did:plc:…, not {found!r}")
+    return found
+
+
+def identifier(value: object) -> str:
+    """A handle or a DID."""
+    found = text(value).removeprefix("@")
+    if not is_at_identifier(found):
+        raise WrongValue(f"must be a handle or a DID, not {found!r}")
+    return found
 
 
 def flag(value: object) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from atdex_appview.config import SETTINGS, NodeConfig, load_config, to_toml
 from atdex_appview.errors import ConfigError
+from atdex_appview.feeds.definition import ALL, Feed
 from tests.support.paths import TESTS
 
 GUIDE = TESTS.parent / "docs" / "run-a-node.md"
@@ -110,6 +111,25 @@ def test_an_unknown_flag_is_an_error() -> None:
         ("batch_delay = nan", "batch_delay must be from"),
         ("batch_delay = 11", "batch_delay must be from"),
         ("batch_size = 0", "batch_size must be from 1"),
+        ('feed_publisher = "alice.test"', "feed_publisher must be a DID"),
+        ('account = "alice"', "account must be a handle or a DID"),
+        ("announce_per_hour = 0", "announce_per_hour must be from 1"),
+        ("feeds = 1", "feeds must be tables"),
+        ("feeds.eyes = 1", "feeds has 'eyes' as a value"),
+        ("[feeds.eyes]", "feeds has no title in 'eyes'"),
+        ('[feeds.eyes]\ntitle = ""', "feeds has a title in 'eyes' that must be"),
+        ('[feeds.eyes]\ntitle = "a\\u001b"', "feeds has a title in 'eyes' that must be"),
+        ('[feeds.eyes]\ntitle = "x"\nlicence = "MIT"', "the nearest that a feed has is 'license'"),
+        ('[feeds.eyes]\ntitle = "x"\nsort = "newest"', "has 'sort' in 'eyes'"),
+        ('[feeds.eyes]\ntitle = "x"\ntags = "retina"', "/tags: expected an array"),
+        ('[feeds.eyes]\ntitle = "x"\nschema = "at://x"', "/schema"),
+        ('[feeds.eyes]\ntitle = "x"\nq = "a\\u0000"', "feeds has a q in 'eyes' that must be"),
+        ('[feeds.eyes]\ntitle = "x"\nmaxHops = 2', "give that"),
+        ('[feeds.eyes]\ntitle = "x"\nminSamples = 2\nmaxSamples = 1', "a minSamples above"),
+        ('[feeds.eyes]\ntitle = "x"\nsince = "2026-02-31T00:00:00Z"', "/since: "),
+        ('[feeds."../x"]\ntitle = "x"', "a name is 1 to 32 of"),
+        ('[feeds."Eyes"]\ntitle = "x"', "a name is 1 to 32 of"),
+        ('[feeds."-a"]\ntitle = "x"', "a name is 1 to 32 of"),
         ("host = ", "is no TOML"),
         ("port = 1\nport = 2", "is no TOML"),
     ],
@@ -137,6 +157,11 @@ def test_settings_that_contradict_each_other_are_an_error_that_says_which() -> N
     assert "name no relay" in refusal(relays=[])
     both = {"handle_service": "https://a.example", "dns_servers": ["1.1.1.1"]}
     assert "leave dns_servers out" in refusal(**both)
+    me = {"account": "alice.test", "app_password": "x"}
+    assert "the nearest is 'all'" in refusal(announce="al", **me)
+    assert "needs account and app_password" in refusal(announce="all", account="alice.test")
+    assert "Jetstream" in refusal(announce="all", jetstream=jetstream, **me)
+    assert "Jetstream" in refusal(feed_publisher="did:plc:x", jetstream=jetstream)
 
 
 def test_the_default_relay_is_followed_only_where_nothing_else_is_named() -> None:
@@ -187,11 +212,27 @@ def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path) -> None:
     config = NodeConfig(relays=(), jetstream="wss://jetstream.example/subscribe")
     assert load_config(write(tmp_path, to_toml(config)), {}, {}) == config
     assert load_config(write(tmp_path, to_toml(NodeConfig())), {}, {}) == NodeConfig()
+    feeds = (ALL, Feed("eyes", 'Of "eyes"', "\\o/", {"tags": ["a", "b"], "minSamples": 3}))
+    config = NodeConfig(feeds=feeds, account="alice.test", feed_publisher="did:plc:x")
+    assert load_config(write(tmp_path, to_toml(config)), {}, {}) == config
 
 
-def test_a_secret_is_never_printed() -> None:
+def test_a_secret_is_never_printed(tmp_path: Path) -> None:
     from dataclasses import replace
 
+    env = {"ATDEX_APP_PASSWORD": "hunter2-hunter2"}
+    config = load_config(None, env, {"account": "alice.test", "announce": "all"})
+    assert config.app_password == "hunter2-hunter2"
+    assert "hunter2" not in to_toml(config)
+    assert "app_password" in to_toml(config)
+    assert "hunter2" not in repr(config)
+    for wrong in (
+        f'app_password = ["{env["ATDEX_APP_PASSWORD"]}"]',
+        'app_password = "hunter2\\u0000"',
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_config(write(tmp_path, wrong), {}, {})
+        assert "hunter2" not in str(caught.value)
     table = tuple(replace(row, secret=row.name == "plc") for row in SETTINGS)
     printed = to_toml(NodeConfig(plc="https://hidden.example"), table)
     assert "hidden" not in printed
@@ -222,10 +263,12 @@ def test_every_setting_is_documented_with_its_variable_flag_and_help() -> None:
     rows = [line for line in GUIDE.read_text().splitlines() if line.startswith("| `")]
     for row in SETTINGS:
         line = next((line for line in rows if line.startswith(f"| `{row.name}` ")), "")
-        assert f"`{row.flag}`" in line, f"{row.name} is missing in {GUIDE.name}"
+        assert line, f"{row.name} is missing in {GUIDE.name}"
+        names = [f"`{name}`" if name else "" for name in (row.variable, row.flag)]
+        assert [cell.strip() for cell in line.split("|")[2:4]] == names
         assert row.help in line
         assert f"| {row.type} |" in line
-    documented = {re.split("`", line)[1] for line in rows} & {
-        re.split("`", line)[1] for line in rows if "`--" in line
-    }
+    columns = GUIDE.read_text().count("| setting | variable | flag |")
+    assert columns == 1
+    documented = {re.split("`", line)[1] for line in rows if line.count(" | ") >= 5}
     assert documented == {row.name for row in SETTINGS}

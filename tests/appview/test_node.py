@@ -213,7 +213,9 @@ def test_a_setting_that_does_not_exist_stops_the_start(
 
 def test_every_setting_has_its_flag() -> None:
     parameters = set(inspect.signature(commands.run).parameters)
-    flags = {setting.flag.removeprefix("--").replace("-", "_") for setting in SETTINGS}
+    flags = {
+        setting.flag.removeprefix("--").replace("-", "_") for setting in SETTINGS if setting.flag
+    }
     assert parameters == flags | {"config", "print_config"}
 
 

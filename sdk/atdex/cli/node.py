@@ -69,6 +69,11 @@ def run(
     memory_limit_mb: int | None = None,
     metrics_host: str | None = None,
     metrics_port: int | None = None,
+    feed_publisher: str | None = None,
+    account: str | None = None,
+    account_service: str | None = None,
+    announce: str | None = None,
+    announce_per_hour: int | None = None,
     log_level: str | None = None,
     log_format: str | None = None,
     print_config: Annotated[bool, Parameter(negative="")] = False,
@@ -120,6 +125,16 @@ def run(
         Address of the metrics for Prometheus.
     metrics_port
         Port of the metrics for Prometheus; without it there are none.
+    feed_publisher
+        DID of the account that declares the feeds on Bluesky.
+    account
+        The operator's account, handle or DID. Its password is ATDEX_APP_PASSWORD.
+    account_service
+        Where the account logs in.
+    announce
+        Feed whose new datasets are posted from the account.
+    announce_per_hour
+        Announcements within an hour at most.
     log_level
         debug, info, warning or error.
     log_format
@@ -152,6 +167,11 @@ def run(
         "memory_limit_mb": memory_limit_mb,
         "metrics_host": metrics_host,
         "metrics_port": metrics_port,
+        "feed_publisher": feed_publisher,
+        "account": account,
+        "account_service": account_service,
+        "announce": announce,
+        "announce_per_hour": announce_per_hour,
         "log_level": log_level,
         "log_format": log_format,
     }
