@@ -45,6 +45,7 @@ def serve_app(
         log_level="warning",
         access_log=False,
         ws="none",
+        proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
         ssl_certfile=tls[0] if tls else None,
         ssl_keyfile=tls[1] if tls else None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atdex_xrpc.addresses import guarded_async_client, guarded_client
+    from atdex_xrpc.callers import Callers
     from atdex_xrpc.client import AsyncClient, Client
     from atdex_xrpc.errors import (
         AddressError,
@@ -41,12 +42,14 @@ if TYPE_CHECKING:
         XrpcPackageError,
     )
     from atdex_xrpc.method import Handler, Request
+    from atdex_xrpc.rate_limit import RateLimit
     from atdex_xrpc.server import Server
     from atdex_xrpc.service_auth import Issuers, ServiceAuth, SigningKey
     from atdex_xrpc.targets import AddressPolicy, check_address, check_url
 
 _HOMES = {
     "addresses": ("guarded_async_client", "guarded_client"),
+    "callers": ("Callers",),
     "client": ("AsyncClient", "Client"),
     "errors": (
         "AddressError",
@@ -78,6 +81,7 @@ _HOMES = {
         "XrpcPackageError",
     ),
     "method": ("Handler", "Request"),
+    "rate_limit": ("RateLimit",),
     "server": ("Server",),
     "service_auth": ("Issuers", "ServiceAuth", "SigningKey"),
     "targets": ("AddressPolicy", "check_address", "check_url"),
@@ -91,6 +95,8 @@ __all__ = [
     "ServiceAuth",
     "Issuers",
     "SigningKey",
+    "RateLimit",
+    "Callers",
     "Client",
     "AsyncClient",
     "AddressPolicy",

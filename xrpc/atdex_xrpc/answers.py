@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -39,9 +40,13 @@ class Answer:
     content_type: bytes = JSON
     headers: tuple[Header, ...] = ()
 
+    def with_headers(self, more: Mapping[str, str]) -> Answer:
+        added = tuple((name.encode(), value.encode()) for name, value in more.items())
+        return replace(self, headers=(*self.headers, *added))
+
     def all_headers(self) -> list[Header]:
         headers = [*_EVERY_ANSWER, *self.headers]
-        if self.status != 204:
+        if self.status not in (204, 304):
             headers.append((b"content-length", str(len(self.body)).encode()))
         if self.body:
             headers.append((b"content-type", self.content_type))
@@ -72,7 +77,7 @@ def json_answer(value: Any, status: int = 200, headers: tuple[Header, ...] = ())
 
 def error_answer(error: XrpcError, extra: tuple[Header, ...] = ()) -> Answer:
     """`{error, message}` with the error's status and headers, never to be cached."""
-    own = tuple((name.encode(), value.encode()) for name, value in error.headers().items())
+    own = tuple((name.encode(), value.encode()) for name, value in error.all_headers().items())
     return json_answer(error.body(), error.status, ((b"cache-control", b"no-store"), *own, *extra))
 
 

@@ -34,8 +34,8 @@ and `transient` whether the same request may succeed later: decide by these, nev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, Self
 
 Fault = Literal["caller", "remote", "network", "us"]
 
@@ -69,6 +69,7 @@ class XrpcError(XrpcPackageError):
         self.message = message
         self.status = status
         self.url: str | None = None
+        self._more_headers: dict[str, str] = {}
 
     @property
     def fault(self) -> Fault:
@@ -82,8 +83,17 @@ class XrpcError(XrpcPackageError):
         return self
 
     def headers(self) -> dict[str, str]:
-        """The HTTP headers that belong to the answer."""
+        """The HTTP headers that belong to an answer of this class."""
         return {}
+
+    def with_headers(self, more: Mapping[str, str]) -> Self:
+        """The same error, with these headers as well: they say something about the caller."""
+        self._more_headers.update(more)
+        return self
+
+    def all_headers(self) -> dict[str, str]:
+        """Every header of the answer that is this error's."""
+        return {**self.headers(), **self._more_headers}
 
     def body(self) -> dict[str, str]:
         """The JSON body of the answer."""

@@ -1,6 +1,6 @@
 """One method of the server: everything its document says, compiled when it is registered.
 
-    params -> auth -> input -> handler -> output
+    params -> auth -> input -> rate limit -> handler -> output
 
 Each stage may answer with an XrpcError; nothing after it runs then.
 """
@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope
 from atdex_lexicons.errors import Invalid, listed
 from atdex_xrpc.answers import Answer
 from atdex_xrpc.body import read_body
+from atdex_xrpc.callers import Callers
 from atdex_xrpc.errors import (
     GENERIC_ERRORS,
     InvalidAnswer,
@@ -30,6 +31,7 @@ from atdex_xrpc.errors import (
 )
 from atdex_xrpc.jsontext import BadJson, parse_json
 from atdex_xrpc.params import parse_query
+from atdex_xrpc.rate_limit import Cost, RateLimit
 from atdex_xrpc.service_auth import ServiceAuth
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class Request:
 
     `params` are typed and have their defaults; a parameter without either is absent. `input` is
     the validated JSON value, the body's bytes where the document declares another encoding, and
-    None where it declares no input. `client_ip` is None where the server does not know it.
+    None where it declares no input. `client_ip` is the caller's, behind the server's proxies, and
+    None where that is not known.
     `viewer` is the DID of the account that calls, where the server checks tokens and one came.
     """
 
@@ -71,6 +74,15 @@ class Limits:
     input_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who may come in, and how often."""
+
+    callers: Callers
+    auth: ServiceAuth | None = None
+    rate: RateLimit | None = None
+
+
 class Method:
     """A handler with its document. Raises RegistrationError where the two cannot meet."""
 
@@ -81,7 +93,8 @@ class Method:
         handler: Handler,
         limits: Limits,
         *,
-        auth: ServiceAuth | None,
+        door: Door,
+        cost: Cost,
         check_output: bool,
     ) -> None:
         kind = catalog.kind(nsid) if nsid in catalog else None
@@ -98,7 +111,8 @@ class Method:
         self._catalog = catalog
         self._handler = handler
         self._limits = limits
-        self._auth = auth
+        self._door = door
+        self._cost = cost
         self._check = check_output
         self._takes = _Encoding(main["input"]["encoding"]) if "input" in main else None
         self._is_procedure = kind == "procedure"
@@ -118,19 +132,27 @@ class Method:
             raise InvalidRequest(listed(error.problems)) from None
         headers = Headers(scope=scope)
         viewer = None
-        if self._auth is not None:
-            viewer = await self._auth.viewer(headers, self.nsid, changes=self._is_procedure)
+        if self._door.auth is not None:
+            viewer = await self._door.auth.viewer(headers, self.nsid, changes=self._is_procedure)
         given = await self._input(headers, receive) if self._is_procedure else None
-        client = scope.get("client")
-        address = client[0] if client else None
+        address = self._door.callers.address(scope)
         request = Request(self.nsid, params, given, headers, address, viewer)
+        left = self._take(scope, request)
         try:
             value = await self._handler(request)
         except XrpcError as error:
             if self._check and error.url is None and error.error not in self._errors:
                 raise UndeclaredError(self.nsid, error.error) from error
+            error.with_headers(left)
             raise
-        return self._output(value)
+        answer = self._output(value)
+        return answer.with_headers(left) if left else answer
+
+    def _take(self, scope: Scope, request: Request) -> Mapping[str, str]:
+        if self._door.rate is None:
+            return {}
+        cost = self._cost if isinstance(self._cost, int) else self._cost(request)
+        return self._door.rate.take(scope, cost, viewer=request.viewer)
 
     async def _input(self, headers: Headers, receive: Receive) -> Any:
         declared = headers.get("content-length")

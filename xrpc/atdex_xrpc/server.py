@@ -22,6 +22,7 @@ from starlette.types import Lifespan, Receive, Scope, Send
 
 from atdex_xrpc.answers import error_answer
 from atdex_xrpc.body import MAX_INPUT_BYTES, MAX_INPUT_SECONDS
+from atdex_xrpc.callers import Callers
 from atdex_xrpc.errors import (
     InternalServerError,
     LexiconViolation,
@@ -30,7 +31,8 @@ from atdex_xrpc.errors import (
     error_for,
     shown,
 )
-from atdex_xrpc.method import Handler, Limits, Method
+from atdex_xrpc.method import Door, Handler, Limits, Method
+from atdex_xrpc.rate_limit import Cost, RateLimit
 from atdex_xrpc.routes import XRPC, Endpoint, Health, XrpcRoute, constant_page, health_page
 from atdex_xrpc.service_auth import ServiceAuth
 
@@ -47,7 +49,8 @@ class Server:
     break: for tests and development, as it parses each answer again. `health` is asked at
     `/xrpc/_health`, `did_document` is served at `/.well-known/did.json`; without them these
     paths do not exist. `auth` checks the tokens that callers send; without it they are not looked
-    at. `lifespan` is Starlette's.
+    at. `rate` limits how much a caller asks for, and `callers` knows who that is behind proxies.
+    `lifespan` is Starlette's.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class Server:
         health: Health | None = None,
         did_document: Mapping[str, Any] | None = None,
         auth: ServiceAuth | None = None,
+        rate: RateLimit | None = None,
+        callers: Callers | None = None,
         lifespan: Lifespan[Starlette] | None = None,
     ) -> None:
         self._catalog = catalog
         self._check_output = check_output
         self._limits = Limits(max_input_bytes, max_input_seconds)
-        self._auth = auth
+        self._door = Door(callers or Callers(), auth, rate)
         self._lifespan = lifespan
         self._endpoints: dict[str, Endpoint] = {}
         self._app: Starlette | None = None
@@ -74,11 +79,12 @@ class Server:
         if did_document is not None:
             self._endpoints["/.well-known/did.json"] = constant_page(did_document)
 
-    def method(self, nsid: str, handler: Handler) -> Server:
+    def method(self, nsid: str, handler: Handler, *, cost: Cost = 1) -> Server:
         """Serves `nsid` with `handler`; returns the server, so that calls chain.
 
-        Raises RegistrationError where the catalog has no query or procedure of that name, where
-        it has a handler already, and after `app()`.
+        `cost`: the points of a call, where there is a rate limit. Raises RegistrationError where
+        the catalog has no query or procedure of that name, where it has a handler already, and
+        after `app()`.
         """
         path = XRPC + nsid
         if self._app is not None:
@@ -90,7 +96,8 @@ class Server:
             nsid,
             handler,
             self._limits,
-            auth=self._auth,
+            door=self._door,
+            cost=cost,
             check_output=self._check_output,
         )
         return self
