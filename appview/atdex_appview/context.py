@@ -41,7 +41,7 @@ class Context:
     `did` and `origin` are what the node is called from outside. `upstreams` answers anew at each
     call; a node without a firehose has none. `backfill` is how fetching repos goes, None without a
     firehose. `collections` are those that it indexes. `limits`
-    is what describeNode states.
+    is what describeNode states. `allow_private_hosts`: in a sandbox, where they are public.
     """
 
     catalog: Catalog
@@ -56,3 +56,4 @@ class Context:
     backfill: Callable[[], Backfill | None] = _none
     collections: Collection[str] = field(default_factory=family_collections)
     limits: Mapping[str, int] = field(default_factory=_limits)
+    allow_private_hosts: bool = False

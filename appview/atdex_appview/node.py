@@ -183,6 +183,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             upstreams=UpstreamWatch(consumer.stats).look,
             backfill=lambda: consumer.stats().backfill,
             collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
+            allow_private_hosts=config.allow_private_hosts,
         )
         writer = Writer(
             store,

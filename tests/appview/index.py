@@ -206,6 +206,7 @@ class Index:
         upstreams: Callable[[], tuple[Upstream, ...]] = tuple,
         ingest: Callable[[], IngestWord] = lambda: "ok",
         backfill: Callable[[], Backfill | None] = lambda: None,
+        allow_private_hosts: bool = False,
     ) -> Iterator[Node]:
         context = Context(
             catalog=CATALOG,
@@ -218,6 +219,7 @@ class Index:
             origin="https://index.example",
             upstreams=upstreams,
             backfill=backfill,
+            allow_private_hosts=allow_private_hosts,
         )
         app = build_app(context, ingest=ingest, check_output=True)
         with serve_app(app) as url, httpx.Client(base_url=url, timeout=20, trust_env=False) as http:
