@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from atdex_appview.context import Context
 from atdex_appview.croissant.page import PATH, CroissantPage
+from atdex_appview.feeds.pages import FeedPages
 from atdex_appview.methods import register
 from atdex_appview.status import Check, Health, IngestWord
 from atdex_xrpc import Server, ServiceAuth
@@ -57,6 +58,7 @@ def build_app(
     )
     register(server, context)
     app = server.app()
+    app.router.routes.append(FeedPages(context).route())
     app.router.routes.append(Route("/", _about(context, server.served), methods=["GET"]))
     app.router.routes.append(Route(PATH, CroissantPage(context)))
     return app
@@ -89,6 +91,7 @@ def _about(context: Context, served: tuple[str, ...]) -> Callable[[HttpRequest],
         "what": "An index of datasets on the AT Protocol.",
         "did": context.did,
         "methods": [f"/xrpc/{nsid}" for nsid in served],
+        "feeds": [f"/feeds/{name}.atom" for name in context.feeds],
         "health": "/xrpc/_health",
         "identity": "/.well-known/did.json",
         "croissant": PATH,

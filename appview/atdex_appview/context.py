@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
 from atdex_appview.search import SearchIndex
@@ -28,6 +29,10 @@ URIS_AT_ONCE = 25
 
 def _limits() -> Mapping[str, int]:
     return {"pageSize": PAGE_SIZE, "uris": URIS_AT_ONCE, "inputBytes": MAX_INPUT_BYTES}
+
+
+def _feeds() -> Mapping[str, Feed]:
+    return {feed.name: feed for feed in DEFAULT_FEEDS}
 
 
 def _none() -> None:
@@ -56,4 +61,6 @@ class Context:
     backfill: Callable[[], Backfill | None] = _none
     collections: Collection[str] = field(default_factory=family_collections)
     limits: Mapping[str, int] = field(default_factory=_limits)
+    feeds: Mapping[str, Feed] = field(default_factory=_feeds)
+    """By name, in the operator's order."""
     allow_private_hosts: bool = False

@@ -181,6 +181,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             did=config.did(port),
             origin=config.origin(port),
             upstreams=UpstreamWatch(consumer.stats).look,
+            feeds={feed.name: feed for feed in config.feeds},
             backfill=lambda: consumer.stats().backfill,
             collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
             allow_private_hosts=config.allow_private_hosts,

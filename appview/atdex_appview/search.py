@@ -238,6 +238,11 @@ class SearchIndex:
         self.fresh = False
         return count
 
+    @property
+    def state(self) -> str:
+        """A word that is another one after each change of the index."""
+        return self._current.id
+
     def count(self) -> int:
         """How many datasets are in the index."""
         return int(self._current.searcher.num_docs)

@@ -29,7 +29,7 @@ class Filters:
 
     `min_samples` and `max_samples` are inclusive, and leave out datasets that state no number.
     `since` is inclusive, `until` is not: µs since the epoch, of the moment at which the node first
-    saw the dataset. `schemas`: its schema is one of them.
+    saw the dataset. `schemas`: its schema is one of them. `uris`: it is one of these datasets.
     """
 
     tags: tuple[str, ...] = ()
@@ -41,6 +41,7 @@ class Filters:
     since: int | None = None
     until: int | None = None
     schemas: SchemaSet | None = None
+    uris: tuple[str, ...] | None = None
 
     def clauses(self, fields: Any) -> list[Query]:
         """`fields` is the schema of the index."""
@@ -61,6 +62,8 @@ class Filters:
         if self.schemas is not None:
             keys = [schema_key(uri) for uri in self.schemas.uris]
             made.append(Query.term_set_query(fields, "schema_key", keys))
+        if self.uris is not None:
+            made.append(Query.term_set_query(fields, "uri", [clean(uri) for uri in self.uris]))
         return made
 
 

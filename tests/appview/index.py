@@ -8,7 +8,7 @@ with Index.open(tmp_path) as index:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import httpx
 
 from atdex_appview.app import build_app
 from atdex_appview.context import Context
+from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed
 from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
@@ -206,6 +207,7 @@ class Index:
         upstreams: Callable[[], tuple[Upstream, ...]] = tuple,
         ingest: Callable[[], IngestWord] = lambda: "ok",
         backfill: Callable[[], Backfill | None] = lambda: None,
+        feeds: Sequence[Feed] = DEFAULT_FEEDS,
         allow_private_hosts: bool = False,
     ) -> Iterator[Node]:
         context = Context(
@@ -219,6 +221,7 @@ class Index:
             origin="https://index.example",
             upstreams=upstreams,
             backfill=backfill,
+            feeds={feed.name: feed for feed in feeds},
             allow_private_hosts=allow_private_hosts,
         )
         app = build_app(context, ingest=ingest, check_output=True)

@@ -625,7 +625,7 @@ def test_a_cursor_is_good_for_its_own_list_only(index: Index, node: Node) -> Non
 
 
 def test_methods_that_are_not_served_say_so(empty_node: Node) -> None:
-    for method in ("listFeeds", "noSuchMethod"):
+    for method in ("listFeed", "noSuchMethod"):
         assert empty_node.refused(method)[:2] == (501, "MethodNotImplemented")
     assert error_of(empty_node.http.get("/nothing"))[0] == 404
     assert error_of(empty_node.http.post(f"/xrpc/{NAMESPACE}.listDatasets", json={}))[0] == 400

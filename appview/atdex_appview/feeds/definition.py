@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from atdex_appview.errors import QueryTooLong
 from atdex_appview.settings import WrongValue, text
+from atdex_lexicons.aturi import AtUri
 from atdex_lexicons.catalog import Catalog
 from atdex_lexicons.errors import InvalidParams, listed
 from atdex_lexicons.families.app_bsky_atdata import FAMILY
@@ -108,6 +110,11 @@ def _filters(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
         Catalog.bundled().validate_params(f"{FAMILY.name}.searchDatasets", given)
     except InvalidParams as wrong:
         raise WrongValue(f"has in {name!r} {listed(wrong.problems)}") from None
+    for key in ("schema", "viewableAs"):
+        if key in given and AtUri.parse(given[key]).rkey is None:
+            raise WrongValue(f"has a {key} in {name!r} that names no record: {given[key]!r}")
+    if "q" in given:
+        _query(name, given["q"])
     low, high = given.get("minSamples"), given.get("maxSamples")
     if low is not None and high is not None and low > high:
         raise WrongValue(f"has in {name!r} a minSamples above its maxSamples")
@@ -117,6 +124,15 @@ def _filters(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     if "maxHops" in given and "viewableAs" not in given:
         raise WrongValue(f"has in {name!r} maxHops, which says how far viewableAs looks: give that")
     return given
+
+
+def _query(name: str, q: str) -> None:
+    from atdex_appview.search_query import QueryParser  # the search engine, where it is needed
+
+    try:
+        QueryParser().parse(q)
+    except QueryTooLong as wrong:
+        raise WrongValue(f"has a q in {name!r} for too much: {wrong}") from None
 
 
 def _moment(name: str, key: str, value: str) -> datetime:

@@ -14,6 +14,7 @@ from atdex_appview.errors import InvalidPosition, SearchError, StateError, Store
 from atdex_appview.methods import (
     compare,
     datasets,
+    feeds,
     labels,
     lens_paths,
     lenses,
@@ -62,6 +63,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "listReachableSchemas": in_thread(lens_paths.list_reachable_schemas),
         "resolveLabel": in_thread(labels.resolve_label),
         "listLabels": in_thread(labels.list_labels),
+        "listFeeds": in_thread(feeds.list_feeds),
+        "getFeedSkeleton": in_thread(feeds.get_feed_skeleton),
+        "getFeed": in_thread(feeds.get_feed),
         "checkRecord": in_thread(records.check_record),
         "getRecordStatus": records.get_record_status,
         "describeNode": in_thread(node.describe_node),

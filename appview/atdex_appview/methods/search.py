@@ -7,11 +7,10 @@ from typing import Any
 from atdex_appview import cursors
 from atdex_appview.context import Context
 from atdex_appview.errors import QueryTooLong
-from atdex_appview.lookup import canonical_uri, did_of
 from atdex_appview.search import POSITION, Hit
 from atdex_appview.search_facets import Facet
 from atdex_appview.search_filters import Filters
-from atdex_appview.store.schema import datetime_micros
+from atdex_appview.search_params import filters_of, uri_of
 from atdex_appview.viewable import Viewable, viewable_as
 from atdex_appview.views import View, dataset_views
 from atdex_xrpc import Request
@@ -32,7 +31,7 @@ def search_datasets(context: Context, request: Request) -> dict[str, Any]:
     asked = filters | {
         "q": params.get("q") or "",
         "sort": params["sort"],
-        "viewableAs": _uri(context, params, "viewableAs"),
+        "viewableAs": uri_of(context, params, "viewableAs"),
         "maxHops": params.get("maxHops"),
     }
     if asked["maxHops"] is not None and asked["viewableAs"] is None:
@@ -65,42 +64,6 @@ def search_datasets(context: Context, request: Request) -> dict[str, Any]:
     if found.next is not None:
         answer["cursor"] = cursors.encode(request.nsid, asked, found.next)
     return answer
-
-
-def filters_of(context: Context, params: Any) -> dict[str, Any]:
-    """The filters by their names in `Filters`. Raises InvalidRequest for those nothing can fit."""
-    publisher = params.get("publisher")
-    least, most = params.get("minSamples"), params.get("maxSamples")
-    if least is not None and most is not None and least > most:
-        raise InvalidRequest("minSamples: it is more than maxSamples")
-    since, until = _moment(params, "since"), _moment(params, "until")
-    if since is not None and until is not None and since >= until:
-        raise InvalidRequest("since: it is not before until")
-    return {
-        "tags": tuple(sorted(set(params.get("tags") or ()))),
-        "schema": _uri(context, params, "schema"),
-        "publisher": publisher and did_of(context.store, publisher, parameter="publisher"),
-        "license": params.get("license"),
-        "min_samples": least,
-        "max_samples": most,
-        "since": since,
-        "until": until,
-    }
-
-
-def _uri(context: Context, params: Any, name: str) -> str | None:
-    text = params.get(name)
-    return text and canonical_uri(context.store, text, parameter=name)
-
-
-def _moment(params: Any, name: str) -> int | None:
-    text = params.get(name)
-    if text is None:
-        return None
-    micros = datetime_micros(text)
-    if micros is None:
-        raise InvalidRequest(f"{name}: there is no such moment")
-    return micros
 
 
 def _views(context: Context, found: list[Hit], viewable: Viewable | None) -> list[View]:
