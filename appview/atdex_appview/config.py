@@ -23,6 +23,7 @@ from atdex_appview.errors import ConfigError
 from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed, read_feeds
 from atdex_appview.settings import Setting, WrongValue
 from atdex_lexicons.families import collections
+from atdex_xrpc.fusion import MAX_SERVICES
 
 FILE_NAME = "atdex.toml"
 VARIABLE_PREFIX = "ATDEX_"
@@ -152,6 +153,13 @@ class NodeConfig:
         "list of NSIDs",
         "Collections to index, each an NSID or a prefix with `.*`. Empty: those of every family.",
         flag="--collection",
+    )
+    peers: tuple[str, ...] = _setting(
+        (),
+        kinds.many(kinds.url("https", "http"), at_most=MAX_SERVICES),
+        "list of URLs",
+        "Other nodes, base URLs, that are asked as well where a search says `federate`.",
+        flag="--peer",
     )
     batch_size: int = _setting(
         1000,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed
+from atdex_appview.federation.search import Federation
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
 from atdex_appview.search import SearchIndex
@@ -46,7 +47,8 @@ class Context:
     `did` and `origin` are what the node is called from outside. `upstreams` answers anew at each
     call; a node without a firehose has none. `backfill` is how fetching repos goes, None without a
     firehose. `collections` are those that it indexes. `limits`
-    is what describeNode states. `allow_private_hosts`: in a sandbox, where they are public.
+    is what describeNode states. `federation` asks other nodes, None where no others can be asked.
+    `allow_private_hosts`: in a sandbox, where they are public.
     """
 
     catalog: Catalog
@@ -61,6 +63,7 @@ class Context:
     backfill: Callable[[], Backfill | None] = _none
     collections: Collection[str] = field(default_factory=family_collections)
     limits: Mapping[str, int] = field(default_factory=_limits)
+    federation: Federation | None = None
     feeds: Mapping[str, Feed] = field(default_factory=_feeds)
     """By name, in the operator's order."""
     allow_private_hosts: bool = False

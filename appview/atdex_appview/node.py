@@ -29,6 +29,9 @@ from atdex_appview.catch_up import catch_up
 from atdex_appview.config import NodeConfig
 from atdex_appview.context import Context
 from atdex_appview.errors import ListenFailed
+from atdex_appview.federation.peers import Peers
+from atdex_appview.federation.repos import RepoReader
+from atdex_appview.federation.search import Federation
 from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
@@ -171,20 +174,34 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
                 resync=ResyncPolicy(workers=config.resync_workers),
             )
         )
+        catalog = await asyncio.to_thread(Catalog.bundled)
+        origin = config.origin(port)
+        federation = await stack.enter_async_context(
+            Federation(
+                origin,
+                Peers(
+                    [url for url in config.peers if url != origin],
+                    catalog,
+                    allow_private=config.allow_private_hosts,
+                ),
+                RepoReader(consumer.record, partial(_is_active, store, state), catalog),
+            )
+        )
         context = Context(
-            catalog=await asyncio.to_thread(Catalog.bundled),
+            catalog=catalog,
             store=store,
             search=search,
             state=state,
             graph=graph,
             reaches=Reaches(graph),
             did=config.did(port),
-            origin=config.origin(port),
+            origin=origin,
             upstreams=UpstreamWatch(consumer.stats).look,
             feeds={feed.name: feed for feed in config.feeds},
             backfill=lambda: consumer.stats().backfill,
             collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
             allow_private_hosts=config.allow_private_hosts,
+            federation=federation,
         )
         writer = Writer(
             store,

@@ -210,6 +210,17 @@ class SearchIndex:
             raise SearchUnavailable(directory, str(failure)) from failure
         return opened
 
+    @classmethod
+    def in_memory(cls, documents: Sequence[SearchDocument]) -> Self:
+        """An index of these few documents alone, on no disk. Close it like any other."""
+        index = tantivy.Index(index_schema())
+        index.register_tokenizer(ANALYZER, analyzer())
+        index.register_tokenizer(EXACT_ANALYZER, exact_analyzer())
+        index.config_reader("manual", 0)
+        opened = cls(index, Path("memory"), fresh=True)
+        opened.update(documents, ())
+        return opened
+
     # Writing
 
     def update(self, documents: Sequence[SearchDocument], removed: Sequence[str]) -> None:

@@ -9,7 +9,8 @@
     │   └── NotThere                the node knows no such record
     ├── RemoteError                 another machine failed; trying later may help
     │   ├── FetchFailed             a shard could not be downloaded
-    │   └── BadAnswer               a node answered something that is no answer
+    │   ├── BadAnswer               a node answered something that is no answer
+    │   └── NoAnswer                none of several nodes answered
     ├── DataError                   what the publisher wrote cannot be used
     │   ├── RecordMismatch          a node's record is not the one that its CID names
     │   ├── RecordRefused           a record that its lexicon does not allow
@@ -142,6 +143,18 @@ class BadAnswer(RemoteError):
 
     def __str__(self) -> str:
         return f"the node {self.node} answered {self.method} wrongly: {self.reason}; ask another"
+
+
+class NoAnswer(RemoteError):
+    """None of the nodes that were asked answered. `reasons` has (URL, why) of each."""
+
+    def __init__(self, reasons: Sequence[tuple[str, str]]) -> None:
+        super().__init__(reasons)
+        self.reasons = tuple(reasons)
+
+    def __str__(self) -> str:
+        told = "; ".join(f"{url}: {shown(why)}" for url, why in self.reasons)
+        return f"none of the nodes answered ({told}); try again, or ask others"
 
 
 class RecordMismatch(DataError):

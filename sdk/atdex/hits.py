@@ -44,6 +44,8 @@ class DatasetHit:
     conformance: str
     path: tuple[str, ...] | None
     """With `viewable_as`: the lenses that lead to that schema, in order; none where it has it."""
+    sources: tuple[str, ...]
+    """The nodes that found it, by their base URLs."""
     view: Mapping[str, Any]
     """The node's answer as it came."""
 
@@ -71,6 +73,17 @@ class DatasetHit:
         return f"<DatasetHit {self.name!r} {self.uri}>"
 
 
+@dataclass(frozen=True, slots=True)
+class NodeAnswer:
+    """What came of asking one node. `total` is how many hits it says it has, None where it did not
+    answer; `message` then says why."""
+
+    url: str
+    status: Literal["ok", "timeout", "error"] | str
+    total: int | None
+    message: str
+
+
 class SearchResults:
     """What a search found, best first. Pages are asked for while it is iterated, each once.
 
@@ -78,8 +91,15 @@ class SearchResults:
     `refused`: one bad record never stops the others.
     """
 
-    def __init__(self, node: str, params: Mapping[str, Any], limit: int | None) -> None:
+    def __init__(
+        self,
+        node: str,
+        params: Mapping[str, Any],
+        limit: int | None,
+        timeout: float | None = None,
+    ) -> None:
         self.node = node
+        self._timeout = timeout
         self.refused: list[DataError] = []
         self._params = dict(params)
         self._limit = limit
@@ -89,6 +109,20 @@ class SearchResults:
         self._asked = 0
         self._pages = 0
         self._cursor: str | None = None
+        self._nodes: tuple[NodeAnswer, ...] = ()
+        self._partial = False
+
+    @property
+    def nodes(self) -> tuple[NodeAnswer, ...]:
+        """The nodes that were asked, and what came of each."""
+        if self._total is None:
+            self._next_page()
+        return self._nodes
+
+    @property
+    def partial(self) -> bool:
+        """Whether something may be missing, because a node did not answer in time or rightly."""
+        return self._partial or any(node.status != "ok" for node in self.nodes)
 
     @property
     def total(self) -> int:
@@ -125,19 +159,26 @@ class SearchResults:
 
     def _next_page(self) -> None:
         left = PAGE if self._limit is None else min(PAGE, self._limit - self._asked)
-        with Node(self.node) as node:
+        with Node(self.node, timeout=self._timeout) as node:
             answer = node.ask(
                 "searchDatasets", **self._params, limit=max(left, 1), cursor=self._cursor
             )
             views = answer["datasets"][:left]
             for view in views:
                 try:
-                    self._hits.append(_hit(node.check(view, "dataset")))
+                    sources = tuple(view.get("sources", (node.url,)))
+                    self._hits.append(as_hit(node.check(view, "dataset"), sources))
                 except DataError as error:
                     self.refused.append(error)
         self._pages += 1
         self._asked += len(views)
         self._total = answer["hitsTotal"]
+        asked = answer.get("nodes", [{"url": node.url, "status": "ok", "hitsTotal": self._total}])
+        self._nodes = tuple(
+            NodeAnswer(each["url"], each["status"], each.get("hitsTotal"), each.get("message", ""))
+            for each in asked
+        )
+        self._partial = answer.get("partial", False)
         self._fuzzy = answer.get("fuzzy", False)
         self._cursor = answer.get("cursor")
 
@@ -156,7 +197,9 @@ def search(
     until: str | None = None,
     sort: Sort = "relevance",
     limit: int | None = 25,
-    node: str | None = None,
+    node: str | Sequence[str] | None = None,
+    federate: bool = False,
+    node_timeout: float | None = None,
 ) -> SearchResults:
     """Datasets whose name, description or tags match `q`; without `q` the newest.
 
@@ -166,11 +209,20 @@ def search(
     schema with that AT-URI, or lenses lead to it: `hit.path`. `limit` is the number of hits at
     most, None for all. `node` is a URL, or else the default node. The node is asked when the
     results are first looked at; what fails raises there.
+
+    With several nodes, all of them are asked at once and their answers merged by rank: one page, so
+    that `limit` is at most 100. With `federate`, the node asks its peers as well and does the same.
+    What is missing is told by `nodes` and `partial`. `node_timeout` is in seconds, for each node:
+    0.8 where there are several, 30 where there is one.
     """
     if isinstance(tags, str):
         raise TypeError("tags is a sequence of tags, not one text")
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}")
+    if node_timeout is not None and not node_timeout > 0:
+        raise ValueError(f"node_timeout is {node_timeout}")
+    if federate and (limit is None or limit > PAGE):
+        raise ValueError(f"a federated answer is one page: limit is at most {PAGE}")
     params = {
         "q": q or None,
         "tags": list(tags) or None,
@@ -183,13 +235,25 @@ def search(
         "since": since,
         "until": until,
         "sort": sort,
+        "federate": federate or None,
     }
-    return SearchResults(node or default_node(), params, limit)
+    urls = [node] if isinstance(node, str) else list(dict.fromkeys(node or ()))
+    if len(urls) > 1:
+        if federate:
+            raise ValueError("federate asks the peers of one node: name one, or leave it out")
+        # Not before: threads are for those who need them.
+        from atdex.several import MergedResults
+
+        return MergedResults(urls, params, limit, node_timeout)
+    return SearchResults(urls[0] if urls else default_node(), params, limit, node_timeout)
 
 
-def _hit(checked: Checked) -> DatasetHit:
+def as_hit(checked: Checked, sources: tuple[str, ...], *, score: float | None = None) -> DatasetHit:
+    """`score` takes the place of the node's own."""
     view = checked.view
-    schema, score = view.get("schema"), view.get("score")
+    schema = view.get("schema")
+    if score is None and "score" in view:
+        score = view["score"] / MICRO
     return DatasetHit(
         uri=checked.uri,
         cid=checked.cid,
@@ -198,10 +262,11 @@ def _hit(checked: Checked) -> DatasetHit:
         handle=checked.handle,
         schema=SchemaSummary(schema["uri"], schema["name"], schema["version"]) if schema else None,
         labels=tuple((label["name"], label.get("version")) for label in view["labels"]),
-        score=None if score is None else score / MICRO,
+        score=score,
         highlights=view.get("highlights", {}),
         first_seen=view["firstSeen"],
         conformance=view["conformance"],
         path=tuple(view["path"]["lenses"]) if "path" in view else None,
+        sources=sources,
         view=view,
     )

@@ -17,6 +17,8 @@ from atdex_lexicons.datamodel import encode, from_json
 from atdex_lexicons.families import check_record
 from atdex_lexicons.model import Dataset, Kind, Label, Lens, Model, Schema, Verification
 from atdex_xrpc import Client
+from atdex_xrpc.calls import MAX_RESPONSE_BYTES
+from atdex_xrpc.client import TIMEOUT_SECONDS
 
 METHODS: Final = "app.bsky.atdata."
 """The namespace of the queries that nodes serve (documents: `atdex_lexicons/documents`)."""
@@ -68,9 +70,21 @@ class Node:
     """One node. Raises the errors of `atdex_xrpc` where asking fails, and of this package where
     the answer is wrong."""
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout: float | None = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
+        """`timeout` is in seconds, for each question; `max_bytes` are those of an answer."""
         self._catalog = Catalog.bundled()
-        self._client = Client(url or default_node(), catalog=self._catalog)
+        self._client = Client(
+            url or default_node(),
+            timeout=TIMEOUT_SECONDS if timeout is None else timeout,
+            max_bytes=max_bytes,
+            catalog=self._catalog,
+        )
         self.url = self._client.base_url
 
     def dataset(self, uri: str) -> Checked:

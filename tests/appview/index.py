@@ -8,15 +8,18 @@ with Index.open(tmp_path) as index:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+from starlette.applications import Starlette
 
 from atdex_appview.app import build_app
 from atdex_appview.context import Context
+from atdex_appview.federation.search import Federation
 from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed
 from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
@@ -209,7 +212,9 @@ class Index:
         backfill: Callable[[], Backfill | None] = lambda: None,
         feeds: Sequence[Feed] = DEFAULT_FEEDS,
         allow_private_hosts: bool = False,
+        federation: Federation | None = None,
     ) -> Iterator[Node]:
+        """`federation` is closed with the server."""
         context = Context(
             catalog=CATALOG,
             store=self.store,
@@ -223,17 +228,21 @@ class Index:
             backfill=backfill,
             feeds={feed.name: feed for feed in feeds},
             allow_private_hosts=allow_private_hosts,
+            federation=federation,
         )
         app = build_app(context, ingest=ingest, check_output=True)
+        if federation is not None:
+            app.router.lifespan_context = partial(_closing, federation)
         with serve_app(app) as url, httpx.Client(base_url=url, timeout=20, trust_env=False) as http:
-            yield Node(http)
+            yield Node(http, url)
 
 
 class Node:
     """The served application. Every answer was validated by the server against its document."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, url: str) -> None:
         self.http = http
+        self.url = url
 
     def get(self, method: str, **params: Any) -> httpx.Response:
         return self.http.get(f"/xrpc/{NAMESPACE}.{method}", params=params)
@@ -262,6 +271,12 @@ class Node:
             cursor = page.get("cursor")
             if cursor is None:
                 return
+
+
+@asynccontextmanager
+async def _closing(federation: Federation, app: Starlette) -> AsyncIterator[None]:
+    async with federation:
+        yield
 
 
 def error_of(response: httpx.Response) -> tuple[int, str, str]:

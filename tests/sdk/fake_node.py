@@ -67,6 +67,7 @@ class FakeNode:
         self.lies: dict[str, dict[str, Any]] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.fuzzy = False
+        self.nodes: list[dict[str, Any]] | None = None
         self.url = ""
 
     def put(self, at: str, record: dict[str, Any]) -> str:
@@ -164,6 +165,8 @@ class FakeNode:
         page = self._page("datasets", found, request)
         for view in page["datasets"]:
             view |= {"score": 1_500_000, "highlights": {"name": "<b>x</b>"}}
+        if request.params["federate"]:
+            page |= {"nodes": self.nodes or [], "partial": True}
         return page | {"hitsTotal": len(found)} | ({"fuzzy": True} if self.fuzzy else {})
 
     async def lens_path(self, request: Request) -> Any:

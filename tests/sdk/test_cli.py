@@ -96,7 +96,7 @@ def test_search_passes_its_filters_on(node: FakeNode, atdex_: Any) -> None:
     assert params == {
         "q": "two words", "tags": ["a", "b"], "schema": SCHEMA, "publisher": HANDLE, "limit": 7,
         "viewableAs": SCHEMA, "license": "MIT", "minSamples": 1, "maxSamples": 2, "since": NOW,
-        "until": NOW, "sort": "largest",
+        "until": NOW, "sort": "largest", "federate": False,
     }  # fmt: skip
 
 

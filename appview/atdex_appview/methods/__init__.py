@@ -14,6 +14,7 @@ from atdex_appview.errors import InvalidPosition, SearchError, StateError, Store
 from atdex_appview.methods import (
     compare,
     datasets,
+    federated,
     feeds,
     labels,
     lens_paths,
@@ -22,7 +23,6 @@ from atdex_appview.methods import (
     records,
     resolve_schema,
     schemas,
-    search,
 )
 from atdex_lexicons.families.app_bsky_atdata import FAMILY
 from atdex_xrpc import Request, Server
@@ -49,7 +49,7 @@ def in_thread(answer: Blocking) -> Method:
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "searchDatasets": in_thread(search.search_datasets),
+        "searchDatasets": federated.search,
         "getDataset": in_thread(datasets.get_dataset),
         "getDatasets": in_thread(datasets.get_datasets),
         "listDatasets": in_thread(datasets.list_datasets),

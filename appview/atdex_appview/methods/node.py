@@ -33,7 +33,7 @@ def describe_node(context: Context, request: Request) -> dict[str, Any]:
         },
         "upstreams": [upstream.to_json() for upstream in context.upstreams()],
         "limits": context.limits,
-        "peers": [],
+        "peers": [] if context.federation is None else context.federation.peers,
     }
     backfill = context.backfill()
     if backfill is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from atdex_appview import cursors
 from atdex_appview.context import Context
 from atdex_appview.errors import QueryTooLong
-from atdex_appview.search import POSITION, Hit
+from atdex_appview.search import POSITION, Hit, SearchPage
 from atdex_appview.search_facets import Facet
 from atdex_appview.search_filters import Filters
 from atdex_appview.search_params import filters_of, uri_of
@@ -20,37 +21,24 @@ MILLIONTHS = 1_000_000
 """A lexicon has no floats: a score is served as an integer in millionths."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, read: `key` is what a cursor is bound to, by the names of filters."""
+
+    key: dict[str, Any]
+    filters: Filters
+    viewable: Viewable | None
+
+
 def search_datasets(context: Context, request: Request) -> dict[str, Any]:
-    """A page of datasets in the order asked for. All filters must fit.
+    """A page of datasets of this node's index, in the order asked for. All filters must fit.
 
     A dataset that left the index between the search and the reading of its record is left out
     of the page, as is one whose path has; `hitsTotal` is what the search counted.
     """
-    params = request.params
-    filters = filters_of(context, params)
-    asked = filters | {
-        "q": params.get("q") or "",
-        "sort": params["sort"],
-        "viewableAs": uri_of(context, params, "viewableAs"),
-        "maxHops": params.get("maxHops"),
-    }
-    if asked["maxHops"] is not None and asked["viewableAs"] is None:
-        raise InvalidRequest("maxHops: it says how far viewableAs looks; give that too")
-    position = cursors.decode(request.nsid, asked, params.get("cursor"), shape=POSITION)
-    viewable: Viewable | None = None
-    if asked["viewableAs"] is not None:
-        viewable = viewable_as(context.reaches, asked["viewableAs"], asked["maxHops"])
-    try:
-        found = context.search.search(
-            asked["q"],
-            Filters(**filters, schemas=None if viewable is None else viewable.schemas),
-            sort=asked["sort"],
-            facets=params.get("facets") or (),
-            limit=params["limit"],
-            after=position,
-        )
-    except QueryTooLong as long:
-        raise InvalidRequest(f"q: {long}") from None
+    asked = read_request(context, request)
+    found = own_page(context, request, asked)
+    viewable = asked.viewable
     answer: dict[str, Any] = {
         "datasets": _views(context, found.hits, viewable),
         "hitsTotal": found.total,
@@ -62,8 +50,44 @@ def search_datasets(context: Context, request: Request) -> dict[str, Any]:
     if found.facets:
         answer["facets"] = [_facet(context, facet) for facet in found.facets]
     if found.next is not None:
-        answer["cursor"] = cursors.encode(request.nsid, asked, found.next)
+        answer["cursor"] = cursors.encode(request.nsid, asked.key, found.next)
     return answer
+
+
+def read_request(context: Context, request: Request) -> Asked:
+    """Raises InvalidRequest for what nothing can fit."""
+    params = request.params
+    filters = filters_of(context, params)
+    asked = filters | {
+        "q": params.get("q") or "",
+        "sort": params["sort"],
+        "viewableAs": uri_of(context, params, "viewableAs"),
+        "maxHops": params.get("maxHops"),
+    }
+    if asked["maxHops"] is not None and asked["viewableAs"] is None:
+        raise InvalidRequest("maxHops: it says how far viewableAs looks; give that too")
+    viewable: Viewable | None = None
+    if asked["viewableAs"] is not None:
+        viewable = viewable_as(context.reaches, asked["viewableAs"], asked["maxHops"])
+    schemas = None if viewable is None else viewable.schemas
+    return Asked(asked, Filters(**filters, schemas=schemas), viewable)
+
+
+def own_page(context: Context, request: Request, asked: Asked) -> SearchPage:
+    """The page of this node's index. Raises InvalidRequest."""
+    params = request.params
+    position = cursors.decode(request.nsid, asked.key, params.get("cursor"), shape=POSITION)
+    try:
+        return context.search.search(
+            asked.key["q"],
+            asked.filters,
+            sort=asked.key["sort"],
+            facets=params.get("facets") or (),
+            limit=params["limit"],
+            after=position,
+        )
+    except QueryTooLong as long:
+        raise InvalidRequest(f"q: {long}") from None
 
 
 def _views(context: Context, found: list[Hit], viewable: Viewable | None) -> list[View]:

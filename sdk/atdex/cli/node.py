@@ -64,6 +64,7 @@ def run(
     public_url: str | None = None,
     allow_private_hosts: bool | None = None,
     collection: Repeated = None,
+    peer: Repeated = None,
     batch_size: int | None = None,
     batch_delay: float | None = None,
     memory_limit_mb: int | None = None,
@@ -115,6 +116,8 @@ def run(
         Also ask hosts in private and loopback networks that others name.
     collection
         Collection to index, an NSID or NSID.*. Repeat for several.
+    peer
+        Other node that federated searches ask as well. Repeat for several, at most 8.
     batch_size
         Changes in one transaction at most.
     batch_delay
@@ -162,6 +165,7 @@ def run(
         "public_url": public_url,
         "allow_private_hosts": allow_private_hosts,
         "collections": collection,
+        "peers": peer,
         "batch_size": batch_size,
         "batch_delay": batch_delay,
         "memory_limit_mb": memory_limit_mb,

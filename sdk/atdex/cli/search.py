@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.text import Text
 
-from atdex.cli.options import AsJson, NodeUrl
+from atdex.cli.options import AsJson
 from atdex.cli.output import clean, console, print_json
 from atdex.errors import NoNode
-from atdex.hits import DatasetHit, Sort
+from atdex.hits import DatasetHit, SearchResults, Sort
 from atdex.hits import search as search_datasets
+from atdex.node import PAGE
 
 
 def search(
@@ -28,7 +29,9 @@ def search(
     until: str | None = None,
     sort: Sort = "relevance",
     limit: int = 25,
-    node: NodeUrl = None,
+    node: Annotated[list[str] | None, Parameter(negative="", env_var="ATDEX_NODE")] = None,
+    federate: Annotated[bool, Parameter(negative="")] = False,
+    node_timeout: float | None = None,
     as_json: AsJson = False,
 ) -> int:
     """Find datasets by words of their name, description and tags. Without words: the newest.
@@ -59,9 +62,18 @@ def search(
         Best matches, newest or most samples first.
     limit
         How many to print at most.
+    node
+        The node to ask, a URL. Repeat for several: they are asked at once, their hits merged.
+    federate
+        Let the node ask its peers as well.
+    node_timeout
+        Seconds for each node: 0.8 where there are several, 30 where there is one.
     """
-    if node is None:
+    if not node:
         raise NoNode
+    if limit > PAGE and (federate or len(node) > 1):
+        print(f"atdex: several nodes answer one page: --limit is at most {PAGE}", file=sys.stderr)
+        return 2
     results = search_datasets(
         " ".join(query),
         tags=tag or (),
@@ -76,21 +88,41 @@ def search(
         sort=sort,
         limit=limit,
         node=node,
+        federate=federate,
+        node_timeout=node_timeout,
     )
     hits = list(results)
     if as_json:
-        found = {"hitsTotal": results.total, "datasets": [dict(hit.view) for hit in hits]}
-        print_json(found | ({"fuzzy": True} if results.fuzzy else {}))
+        views = [dict(hit.view) for hit in hits]
+        if len(node) > 1:
+            views = [{**hit.view, "sources": list(hit.sources)} for hit in hits]
+        found: dict[str, Any] = {"hitsTotal": results.total, "datasets": views}
+        found |= {"fuzzy": True} if results.fuzzy else {}
+        print_json(found | (_nodes_json(results) if federate or len(node) > 1 else {}))
     else:
         if results.fuzzy:
             console().print(Text("nothing matches these words; words near them do:", "italic"))
-        _print_hits(hits, results.total)
+        _print_hits(hits, results.total, several=len(results.nodes) > 1)
+    for each in results.nodes:
+        if each.status != "ok":
+            why = clean(each.message or each.status, 300)
+            print(f"atdex: {clean(each.url, 200)} is missing: {why}", file=sys.stderr)
     for refused in results.refused:
         print(f"atdex: left out: {clean(refused, 400)}", file=sys.stderr)
     return 0
 
 
-def _print_hits(hits: list[DatasetHit], total: int) -> None:
+def _nodes_json(results: SearchResults) -> dict[str, Any]:
+    nodes = [
+        {"url": each.url, "status": each.status}
+        | ({} if each.total is None else {"hitsTotal": each.total})
+        | ({"message": each.message} if each.message else {})
+        for each in results.nodes
+    ]
+    return {"nodes": nodes, "partial": results.partial}
+
+
+def _print_hits(hits: list[DatasetHit], total: int, *, several: bool) -> None:
     out = console()
     for hit in hits:
         line = Text(clean(hit.name, 100), style="bold")
@@ -110,6 +142,8 @@ def _print_hits(hits: list[DatasetHit], total: int) -> None:
         if hit.description:
             out.print(Text("  " + clean(hit.description, 160)))
         out.print(Text("  " + hit.uri, style="blue"), soft_wrap=True)
+        if several:
+            out.print(Text("    found by " + clean(", ".join(hit.sources), 400), style="dim"))
         for lens in hit.path or ():
             out.print(Text("    by " + lens, style="dim"), soft_wrap=True)
     shown = f"{len(hits)} of {total}" if total != len(hits) else str(total)
