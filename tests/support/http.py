@@ -14,6 +14,8 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from atdex_xrpc.sockets import StreamSockets
+
 START_SECONDS = 10.0
 STOP_SECONDS = 5
 
@@ -32,7 +34,11 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def serve_app(
-    app: ASGIApp, *, port: int = 0, tls: tuple[Path, Path] | None = None
+    app: ASGIApp,
+    *,
+    port: int = 0,
+    tls: tuple[Path, Path] | None = None,
+    websockets: bool = False,
 ) -> Iterator[str]:
     """Serves `app` with uvicorn, and gives its base URL. Port 0: a free one.
 
@@ -44,7 +50,8 @@ def serve_app(
         log_config=None,
         log_level="warning",
         access_log=False,
-        ws="none",
+        ws=StreamSockets if websockets else "none",
+        ws_per_message_deflate=False,
         proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
         ssl_certfile=tls[0] if tls else None,

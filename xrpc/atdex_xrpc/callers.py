@@ -72,7 +72,6 @@ class Callers:
         return not forwarded
 
 
-
 def bucket(address: str | None) -> str:
     """What callers are counted by: an IPv4 address, or the /64 that an IPv6 address is in."""
     return UNKNOWN if address is None else _bucket(address)

@@ -141,7 +141,7 @@ class Reply:
         """The body of a success. Raises the XrpcError that was answered otherwise."""
         raw = b"".join(self._chunks)
         if self._status != 200:
-            raise _answered_error(self._status, self._headers, raw).at(self._call.url)
+            raise answered_error(self._status, self._headers, raw).at(self._call.url)
         return raw
 
     def value(self, catalog: Catalog | None) -> Any:
@@ -170,7 +170,8 @@ class Reply:
         return value
 
 
-def _answered_error(status: int, headers: httpx.Headers, raw: bytes) -> XrpcError:
+def answered_error(status: int, headers: httpx.Headers, raw: bytes) -> XrpcError:
+    """The error that an answer with this status stands for."""
     if status < 400:
         return UnexpectedResponse("", f"HTTP status {status}")
     name, message = None, ""

@@ -12,7 +12,8 @@ is followed; `error.transient` says whether another attempt makes sense.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +28,7 @@ from atdex_xrpc.timed import TimedBackend, within
 
 if TYPE_CHECKING:
     from atdex_lexicons.catalog import Catalog
+    from atdex_xrpc.event_frames import Message
 
 TIMEOUT_SECONDS = 30.0
 """For a whole call, connection and body included: the slowest page of a busy node takes 1."""
@@ -188,6 +190,24 @@ class AsyncClient(_Base):
         """The answer of a procedure. `input` is a JSON value, or bytes with their `encoding`."""
         call = procedure_call(self.base_url, nsid, input, params or {}, encoding)
         return (await self._send(call, self._max_bytes)).value(self._catalog)
+
+    async def subscribe(
+        self, nsid: str, params: Mapping[str, Any] | None = None, **more: Any
+    ) -> AsyncIterator[Message]:
+        """The messages of an event stream, over one connection of its own, until it ends.
+
+        Ends where the service closes the stream without an error. Raises what the service says in
+        an error frame as InvalidRequest with its name (`FutureCursor`, `ConsumerTooSlow`), what it
+        answers to the handshake as any method does, TransportFailed where the connection breaks,
+        and UnexpectedResponse where something comes that is no event stream. The stream does not
+        go through `http`, and `timeout` bounds none of it.
+        """
+        from atdex_xrpc.subscribe import messages
+
+        call = self._query(nsid, params, more)
+        async with aclosing(messages(call, self._catalog)) as found:  # type: ignore[type-var]
+            async for message in found:
+                yield message
 
     async def _send(self, call: Call, max_bytes: int) -> Reply:
         deadline = monotonic() + self._timeout

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from atdex_xrpc.answers import Answer, error_answer, json_answer, preflight_answer
 from atdex_xrpc.body import Disconnected
 from atdex_xrpc.errors import (
+    InvalidRequest,
     MethodNotAllowed,
     MethodNotImplemented,
     NodeUnavailable,
@@ -22,6 +23,7 @@ from atdex_xrpc.errors import (
     XrpcError,
     shown,
 )
+from atdex_xrpc.subscription import Subscription, refuse
 
 logger = logging.getLogger("atdex_xrpc.server")
 
@@ -112,7 +114,7 @@ class XrpcRoute(BaseRoute):
         self._unknown = _NotImplemented()
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http" or self._find(_path(scope)) is None:
+        if scope["type"] not in ("http", "websocket") or self._find(_path(scope)) is None:
             return Match.NONE, {}
         return Match.FULL, {}
 
@@ -126,6 +128,9 @@ class XrpcRoute(BaseRoute):
         return endpoint
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._stream(scope, receive, send)
+            return
         started = perf_counter()
         try:
             answer = await self._answer(scope, receive)
@@ -137,6 +142,18 @@ class XrpcRoute(BaseRoute):
             verb, path = scope["method"], shown(scope["path"])
             logger.debug("%s %s %d %.1f ms", verb, path, answer.status, took)
         await answer(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._find(_path(scope))
+        if isinstance(endpoint, Subscription):
+            await endpoint.serve(scope, receive, send)
+            return
+        await receive()
+        name = shown(_path(scope).removeprefix(XRPC))
+        error: XrpcError = InvalidRequest(f"{name} is no event stream")
+        if endpoint is self._unknown:
+            error = MethodNotImplemented(f"{name} is not served here")
+        await refuse(error, scope, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         endpoint = self._find(_path(scope))

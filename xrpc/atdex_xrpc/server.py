@@ -11,7 +11,7 @@ server, which logs it with its traceback.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -35,6 +35,7 @@ from atdex_xrpc.method import Door, Handler, Limits, Method
 from atdex_xrpc.rate_limit import Cost, RateLimit
 from atdex_xrpc.routes import XRPC, Endpoint, Health, XrpcRoute, constant_page, health_page
 from atdex_xrpc.service_auth import ServiceAuth
+from atdex_xrpc.subscription import Frames, Places, StreamLimits, Subscription
 
 if TYPE_CHECKING:
     from atdex_lexicons.catalog import Catalog
@@ -50,7 +51,7 @@ class Server:
     `/xrpc/_health`, `did_document` is served at `/.well-known/did.json`; without them these
     paths do not exist. `auth` checks the tokens that callers send; without it they are not looked
     at. `rate` limits how much a caller asks for, and `callers` knows who that is behind proxies.
-    `lifespan` is Starlette's.
+    `streams` bounds the event streams. `lifespan` is Starlette's.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class Server:
         auth: ServiceAuth | None = None,
         rate: RateLimit | None = None,
         callers: Callers | None = None,
+        streams: StreamLimits | None = None,
         lifespan: Lifespan[Starlette] | None = None,
     ) -> None:
         self._catalog = catalog
         self._check_output = check_output
         self._limits = Limits(max_input_bytes, max_input_seconds)
         self._door = Door(callers or Callers(), auth, rate)
+        self._streams = streams or StreamLimits(Places())
         self._lifespan = lifespan
         self._endpoints: dict[str, Endpoint] = {}
         self._app: Starlette | None = None
@@ -86,28 +89,53 @@ class Server:
         the catalog has no query or procedure of that name, where it has a handler already, and
         after `app()`.
         """
-        path = XRPC + nsid
-        if self._app is not None:
-            raise RegistrationError(nsid, "the application has been built already")
-        if path in self._endpoints:
-            raise RegistrationError(nsid, "it has a handler already")
-        self._endpoints[path] = Method(
-            self._catalog,
+        self._register(
             nsid,
-            handler,
-            self._limits,
-            door=self._door,
-            cost=cost,
-            check_output=self._check_output,
+            lambda: Method(
+                self._catalog,
+                nsid,
+                handler,
+                self._limits,
+                door=self._door,
+                cost=cost,
+                check_output=self._check_output,
+            ),
         )
         return self
 
+    def subscription(self, nsid: str, handler: Frames) -> Server:
+        """Serves the event stream `nsid` with an async generator of frames; see `subscription`.
+
+        Raises RegistrationError as `method` does.
+        """
+        self._register(
+            nsid,
+            lambda: Subscription(
+                self._catalog,
+                nsid,
+                handler,
+                self._streams,
+                door=self._door,
+                check_output=self._check_output,
+            ),
+        )
+        return self
+
+    def _register(self, nsid: str, endpoint: Callable[[], Endpoint]) -> None:
+        if self._app is not None:
+            raise RegistrationError(nsid, "the application has been built already")
+        if XRPC + nsid in self._endpoints:
+            raise RegistrationError(nsid, "it has a handler already")
+        self._endpoints[XRPC + nsid] = endpoint()
+
     @property
     def served(self) -> tuple[str, ...]:
-        """The methods that have a handler, in the order of their names."""
+        """The methods and event streams that have a handler, in the order of their names."""
         return tuple(
             sorted(
-                p.removeprefix(XRPC) for p, e in self._endpoints.items() if isinstance(e, Method)
+                path.removeprefix(XRPC)
+                for path, endpoint in self._endpoints.items()
+                if isinstance(endpoint, Method | Subscription)
             )
         )
 
