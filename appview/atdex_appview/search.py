@@ -76,7 +76,7 @@ from atdex_appview.search_query import (
 from atdex_appview.search_ranks import RANKS, RankedQuery, may_have_typos
 from atdex_appview.store.base import SearchDocument
 
-INDEX_FORMAT = "3"
+INDEX_FORMAT = "4"
 """Of the fields and analyzers. An index of another format is built anew from the store."""
 
 MARK = "format"

@@ -46,7 +46,8 @@ def index_schema() -> Any:
     fields.add_text_field(
         "schema", stored=True, tokenizer_name="raw", index_option="basic", fast=True
     )
-    fields.add_text_field("license_key", tokenizer_name="raw", index_option="basic")
+    for name in ("license_key", "collection"):
+        fields.add_text_field(name, tokenizer_name="raw", index_option="basic")
     fields.add_unsigned_field("schema_key", indexed=True)
     fields.add_unsigned_field("first_seen", indexed=True, fast=True)
     for name in ("place", "size"):
@@ -75,6 +76,7 @@ def index_document(document: SearchDocument, name_key: str) -> Any:
     made.add_text("schema", document.schema_uri)
     made.add_unsigned("schema_key", schema_key(document.schema_uri))
     made.add_text("publisher", document.did)
+    made.add_text("collection", clean(document.uri.removeprefix("at://").split("/")[1]))
     if document.license:
         made.add_text("license", document.license)
         made.add_text("license_key", license_key(document.license))

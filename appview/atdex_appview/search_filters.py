@@ -30,6 +30,7 @@ class Filters:
     `min_samples` and `max_samples` are inclusive, and leave out datasets that state no number.
     `since` is inclusive, `until` is not: µs since the epoch, of the moment at which the node first
     saw the dataset. `schemas`: its schema is one of them. `uris`: it is one of these datasets.
+    `collection`: its record is in that one.
     """
 
     tags: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Filters:
     until: int | None = None
     schemas: SchemaSet | None = None
     uris: tuple[str, ...] | None = None
+    collection: str | None = None
 
     def clauses(self, fields: Any) -> list[Query]:
         """`fields` is the schema of the index."""
@@ -52,6 +54,8 @@ class Filters:
             wanted.append(("publisher", self.publisher))
         if self.license is not None:
             wanted.append(("license_key", license_key(self.license)))
+        if self.collection is not None:
+            wanted.append(("collection", self.collection))
         made = [Query.term_query(fields, name, clean(value)) for name, value in wanted]
         if self.min_samples is not None or self.max_samples is not None:
             low, high = size(self.min_samples or 0), self.max_samples

@@ -244,13 +244,15 @@ class IndexStore(Protocol):
         source: str | None = None,
         target: str | None = None,
         dataset: str | None = None,
+        collection: str | None = None,
+        key_prefix: str | None = None,
         limit: int,
         after: Position | None = None,
     ) -> list[StoredRecord]:
         """A page, newest first, filters ANDed. One that does not fit the kind raises ValueError.
 
-        `publisher` is a DID; `schema`, `source`, `target` and `dataset` are AT-URIs; `tag` and
-        `name` match exactly.
+        `publisher` is a DID; `schema`, `source`, `target` and `dataset` are AT-URIs; `tag`,
+        `name` and `collection` match exactly; `key_prefix` is what record keys begin with.
         """
         ...
 
@@ -335,6 +337,10 @@ class IndexStore(Protocol):
         ...
 
     def counts(self) -> Mapping[Kind | Literal["publishers"], int]: ...
+
+    def collection_counts(self) -> Mapping[str, int]:
+        """Visible records of each collection, from counters like `counts`."""
+        ...
 
     def check(self) -> None:
         """Raises StoreUnavailable where the store cannot answer a trivial read."""

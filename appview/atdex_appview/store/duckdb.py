@@ -34,7 +34,7 @@ from atdex_appview.store.base import Applied, Change
 from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.plan import Plan
 from atdex_appview.store.reads import Reads, available
-from atdex_appview.store.repos import NOTHING_HELD, Repo, Repos
+from atdex_appview.store.repos import NOTHING_HELD, Repo, Repos, counted
 from atdex_appview.store.writes import Outcome, Transaction, search_documents
 from atdex_lexicons.model import KINDS
 
@@ -196,11 +196,11 @@ class DuckDBStore(Reads):
         places = sql.execute("SELECT uri, did, first_seen FROM places").fetchall()
         self._places.update({uri: (did, seen) for uri, did, seen in places})
         held: dict[str, list[int]] = {}
-        for at, kind in enumerate(KINDS):
-            for did, count in sql.execute(
-                f"SELECT did, count(*) FROM {kind} GROUP BY did"
+        for kind in KINDS:
+            for did, collection, count in sql.execute(
+                f"SELECT did, collection, count(*) FROM {kind} GROUP BY ALL"
             ).fetchall():
-                held.setdefault(did, list(NOTHING_HELD))[at] = count
+                held.setdefault(did, list(NOTHING_HELD))[counted(collection)] = count
         rows = sql.execute(
             "SELECT did, handle, handle_since, pds, active, status, status_at, rev, fetched"
             " FROM repos"

@@ -117,6 +117,8 @@ class Reads:
         source: str | None = None,
         target: str | None = None,
         dataset: str | None = None,
+        collection: str | None = None,
+        key_prefix: str | None = None,
         limit: int,
         after: Position | None = None,
     ) -> list[StoredRecord]:
@@ -129,6 +131,8 @@ class Reads:
             "source": source,
             "target": target,
             "dataset": dataset,
+            "collection": collection,
+            "key_prefix": key_prefix,
         }
         filters = {column: value for column, value in given.items() if value is not None}
         for unfit in filters.keys() - FILTERS[kind].keys():
@@ -223,6 +227,9 @@ class Reads:
 
     def counts(self) -> Mapping[Kind | Literal["publishers"], int]:
         return self._repos.counts()
+
+    def collection_counts(self) -> Mapping[str, int]:
+        return self._repos.collection_counts()
 
     def all_search_documents(self) -> Iterator[SearchDocument]:
         """On a connection of its own, so that other reads of the thread do not end it."""

@@ -12,15 +12,34 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atdex_appview.store.base import Publisher
+from atdex_lexicons.families import collections, kind_of
 from atdex_lexicons.model import KINDS, Kind
 
 INVALID_HANDLE = "handle.invalid"
 """What is shown of an account whose handle failed verification. It names nobody."""
 
-Held = tuple[int, ...]
-"""How many records of each kind, in the order of KINDS."""
+COUNTED = collections()
+"""What is counted one by one: the record types of every family."""
 
-NOTHING_HELD: Held = (0,) * len(KINDS)
+Held = tuple[int, ...]
+"""How many records of each of COUNTED, in that order."""
+
+NOTHING_HELD: Held = (0,) * len(COUNTED)
+
+_PLACES = {collection: place for place, collection in enumerate(COUNTED)}
+_OF_KIND: Mapping[Kind, tuple[int, ...]] = {
+    kind: tuple(place for name, place in _PLACES.items() if kind_of(name) == kind) for kind in KINDS
+}
+
+
+def counted(collection: str) -> int:
+    """Where the records of a collection are counted in a `Held`."""
+    return _PLACES[collection]
+
+
+def holds(held: Held, kind: Kind) -> bool:
+    """Whether there are records of that kind among them."""
+    return any(held[place] for place in _OF_KIND[kind])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +81,7 @@ class Repos:
     def __init__(self, repos: Iterable[Repo] = ()) -> None:
         self._by_did: dict[str, Repo] = {}
         self._by_handle: dict[str, tuple[str, ...]] = {}
-        self._visible = [0] * len(KINDS)
+        self._visible = [0] * len(COUNTED)
         self._publishers = 0
         self.replace(repos)
 
@@ -102,11 +121,17 @@ class Repos:
 
     def counts(self) -> Mapping[Kind | Literal["publishers"], int]:
         """Visible records of each kind, and active accounts that have any."""
-        counts: dict[Kind | Literal["publishers"], int] = dict(
-            zip(KINDS, self._visible, strict=True)
-        )
+        counts: dict[Kind | Literal["publishers"], int] = dict.fromkeys(KINDS, 0)
+        for collection, count in self.collection_counts().items():
+            kind = kind_of(collection)
+            assert kind is not None
+            counts[kind] += count
         counts["publishers"] = self._publishers
         return counts
+
+    def collection_counts(self) -> Mapping[str, int]:
+        """Visible records of each collection."""
+        return dict(zip(COUNTED, self._visible, strict=True))
 
     def _count(self, repo: Repo, sign: int) -> None:
         if repo.active and any(repo.held):

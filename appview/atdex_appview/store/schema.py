@@ -156,6 +156,7 @@ def _equal(column: str) -> Filter:
 
 
 _TAG = Filter("tags", "list_contains(tags, ?)")
+_COLLECTION = _equal("collection")
 
 FILTERS: dict[Kind, dict[str, Filter]] = {
     "dataset": {
@@ -163,10 +164,18 @@ FILTERS: dict[Kind, dict[str, Filter]] = {
         "schema": _equal("schema_uri"),
         "tag": _TAG,
         "name": _equal("name"),
+        "collection": _COLLECTION,
     },
-    "schema": {"publisher": _equal("did"), "tag": _TAG, "name": _equal("name")},
+    "schema": {
+        "publisher": _equal("did"),
+        "tag": _TAG,
+        "name": _equal("name"),
+        "collection": _COLLECTION,
+        "key_prefix": Filter("rkey", "starts_with(rkey, ?)"),
+    },
     "lens": {
         "publisher": _equal("did"),
+        "collection": _COLLECTION,
         "name": _equal("name"),
         "source": _equal("source"),
         "target": _equal("target"),
@@ -175,6 +184,7 @@ FILTERS: dict[Kind, dict[str, Filter]] = {
         "publisher": _equal("did"),
         "name": _equal("name"),
         "dataset": _equal("dataset_uri"),
+        "collection": _COLLECTION,
     },
     "verification": {"publisher": _equal("did")},
 }

@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from atdex_appview.store.base import Applied, Put, SearchDocument
 from atdex_appview.store.plan import Final, Plan
-from atdex_appview.store.repos import Repo, Repos
+from atdex_appview.store.repos import Repo, Repos, counted, holds
 from atdex_appview.store.schema import (
     REPO_ARROW,
     TYPED,
@@ -207,7 +207,7 @@ class Transaction:
                 self._leave(uri, final, row)
                 if row is not None:
                     going[row.kind].append(uri)
-                    counts[KINDS.index(row.kind)] -= 1
+                    counts[counted(uri.split("/")[3])] -= 1
             elif row is not None and self._same(row, final):
                 continue
             else:
@@ -215,7 +215,7 @@ class Transaction:
                     going[row.kind].append(uri)
                     final = replace(final, verified=_verified(row, final))
                 else:
-                    counts[KINDS.index(put.kind)] += 1
+                    counts[counted(put.collection)] += 1
                 coming[put.kind].append((put, final, self._place(uri, final, row)))
         self._moved = bool(going or coming) or any(
             place != self._places.get(uri) for uri, place in self._new_places.items()
@@ -304,12 +304,8 @@ class Transaction:
 
         Few accounts have labels, and only of those is it asked.
         """
-        labels = KINDS.index("label")
-        wanted = {
-            uri
-            for uri, document in self._upserted.items()
-            if document.did in held and held[document.did][labels]
-        }
+        labelling = {did for did, counts in held.items() if holds(counts, "label")}
+        wanted = {uri for uri, document in self._upserted.items() if document.did in labelling}
         others = self._relabelled - self._upserted.keys()
         for part, keys in _parts(others):
             for document in search_documents(self._sql, f"uri IN ({keys}) AND visible", part):
