@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from atdex_appview.context import Context
 from atdex_appview.croissant.page import PATH, CroissantPage
+from atdex_appview.feeds import bluesky
 from atdex_appview.feeds.pages import FeedPages
 from atdex_appview.methods import register
 from atdex_appview.status import Check, Health, IngestWord
@@ -22,7 +23,7 @@ from atdex_xrpc import Server, ServiceAuth
 SERVICE_ID = "#atdex_node"
 SERVICE_TYPE = "AtdexNode"
 
-SERVICE_IDS = (SERVICE_ID,)
+SERVICE_IDS = (SERVICE_ID, bluesky.SERVICE_ID)
 """What a service token may be for, after the node's DID: one for each service of its document."""
 
 
@@ -53,7 +54,7 @@ def build_app(
         check_output=check_output,
         max_input_bytes=context.limits["inputBytes"],
         health=health,
-        did_document=did_document(context.did, context.origin),
+        did_document=did_document(context),
         auth=auth,
     )
     register(server, context)
@@ -76,12 +77,19 @@ def _on_a_thread(check: Callable[[], None]) -> Check:
     return answer
 
 
-def did_document(did: str, origin: str) -> dict[str, Any]:
-    """What `did` resolves to: one service, the node's. The node signs nothing, so it has no key."""
+def did_document(context: Context) -> dict[str, Any]:
+    """What the node's DID resolves to: the node as a service, and as a feed generator where it is
+    one. The node signs nothing, so it has no key."""
+    services = [(SERVICE_ID, SERVICE_TYPE)]
+    if context.feed_publisher is not None:
+        services.append((bluesky.SERVICE_ID, bluesky.SERVICE_TYPE))
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
-        "id": did,
-        "service": [{"id": f"{did}{SERVICE_ID}", "type": SERVICE_TYPE, "serviceEndpoint": origin}],
+        "id": context.did,
+        "service": [
+            {"id": f"{context.did}{name}", "type": kind, "serviceEndpoint": context.origin}
+            for name, kind in services
+        ],
     }
 
 

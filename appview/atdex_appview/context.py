@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed
 from atdex_appview.federation.search import Federation
+from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed
+from atdex_appview.feeds.posts import Posts
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
 from atdex_appview.search import SearchIndex
@@ -66,4 +67,7 @@ class Context:
     federation: Federation | None = None
     feeds: Mapping[str, Feed] = field(default_factory=_feeds)
     """By name, in the operator's order."""
+    feed_publisher: str | None = None
+    posts: Posts | None = None
+    """The account that declares the feeds on Bluesky, and the posts for them: both, or neither."""
     allow_private_hosts: bool = False

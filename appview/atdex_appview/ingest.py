@@ -67,8 +67,17 @@ class Source(Protocol):
     def ack(self, event: Event) -> None: ...
 
 
+class Mentioned(Protocol):
+    """What keeps the posts that name datasets; it returns once that is durable."""
+
+    async def take(self, event: CommitEvent) -> None: ...
+
+    async def account(self, event: AccountEvent) -> None: ...
+
+
 class Ingest:
-    """`run` works until the source ends. `clock` gives seconds since the epoch."""
+    """`run` works until the source ends. `mentioned` takes what datasets are mentioned in. `clock`
+    gives seconds since the epoch."""
 
     def __init__(
         self,
@@ -77,8 +86,10 @@ class Ingest:
         writer: Writer,
         state: State,
         *,
+        mentioned: Mentioned | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._mentioned = mentioned
         self._source = source
         self._catalog = catalog
         self._writer = writer
@@ -90,7 +101,7 @@ class Ingest:
         self._noted: dict[str, tuple[str | None, int]] = {}
 
     async def run(self) -> None:
-        """Raises WriteFailed, and what makes the source fail."""
+        """Raises WriteFailed, StateUnavailable, and what makes the source fail."""
         turn = time.monotonic()
         async for event in self._source:
             await self._take(event)
@@ -118,6 +129,11 @@ class Ingest:
     # Commits
 
     async def _commit(self, event: CommitEvent, done: Callable[[], None]) -> None:
+        if event.mentions and self._mentioned is not None:
+            await self._mentioned.take(event)
+        if not event.ops:
+            done()
+            return
         await self._hide_if_inactive(event.did)
         changes: list[Put | Delete] = []
         quarantined: list[QuarantinedRecord] = []
@@ -190,6 +206,8 @@ class Ingest:
     # Accounts
 
     async def _account(self, event: AccountEvent, done: Callable[[], None]) -> None:
+        if self._mentioned is not None:
+            await self._mentioned.account(event)
         status = None if event.active else event.status or INACTIVE
         if self._knows(event.did):
             gone = (event.did,) if status == DELETED else ()

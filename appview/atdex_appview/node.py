@@ -32,6 +32,10 @@ from atdex_appview.errors import ListenFailed
 from atdex_appview.federation.peers import Peers
 from atdex_appview.federation.repos import RepoReader
 from atdex_appview.federation.search import Federation
+from atdex_appview.feeds.collecting import PostCollector
+from atdex_appview.feeds.file import FILE_NAME, FeedsFile
+from atdex_appview.feeds.naming import POST, WORDS
+from atdex_appview.feeds.posts import Posts
 from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
@@ -48,6 +52,7 @@ from atdex_appview.writer import Writer
 from atdex_firehose import Consumer, ResyncPolicy
 from atdex_firehose.directory import Directory
 from atdex_firehose.handles import HandleResolver
+from atdex_firehose.mentions import Mentions
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_lexicons import Catalog
 from atdex_lexicons.families import collections as family_collections
@@ -152,6 +157,9 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         stack.callback(gc.unfreeze)
         stack.callback(gc.unfreeze)  # else what DuckDB made of it is still there at the very end
         wanted = CollectionPatterns(config.collections or family_collections())
+        feeds_file = await asyncio.to_thread(FeedsFile.open, folder / FILE_NAME)
+        stack.callback(feeds_file.close)
+        posts = await asyncio.to_thread(_posts, feeds_file, config)
         handles = await stack.enter_async_context(
             HandleResolver(
                 service=config.handle_service,
@@ -171,6 +179,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
                 allow_private_hosts=config.allow_private_hosts,
                 handles=handles,
                 held=lambda did: asyncio.to_thread(store.cids_of, did),
+                mentions=None if posts is None else Mentions([POST], WORDS, posts.has),
                 resync=ResyncPolicy(workers=config.resync_workers),
             )
         )
@@ -198,6 +207,8 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             origin=origin,
             upstreams=UpstreamWatch(consumer.stats).look,
             feeds={feed.name: feed for feed in config.feeds},
+            feed_publisher=config.feed_publisher,
+            posts=posts,
             backfill=lambda: consumer.stats().backfill,
             collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
             allow_private_hosts=config.allow_private_hosts,
@@ -219,8 +230,18 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             directory, known=consumer.identity, active=partial(_is_active, store, state)
         )
         auth = ServiceAuth(context.did, keys, services=SERVICE_IDS)
-        ingest = Ingest(consumer, context.catalog, writer, state)
+        collector = None if posts is None else PostCollector(posts, context.catalog)
+        ingest = Ingest(consumer, context.catalog, writer, state, mentioned=collector)
         yield Node(context, consumer, writer, ingest, auth)
+
+
+def _posts(file: FeedsFile, config: NodeConfig) -> Posts | None:
+    """Where posts for Bluesky feeds are kept, None for a node that has no such feeds."""
+    posts = Posts.open(file)
+    if config.feed_publisher is None:
+        posts.clear()
+        return None
+    return posts
 
 
 async def _is_active(store: DuckDBStore, state: State, did: str) -> bool:

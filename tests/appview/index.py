@@ -21,6 +21,7 @@ from atdex_appview.app import build_app
 from atdex_appview.context import Context
 from atdex_appview.federation.search import Federation
 from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed
+from atdex_appview.feeds.posts import Posts
 from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
@@ -211,6 +212,8 @@ class Index:
         ingest: Callable[[], IngestWord] = lambda: "ok",
         backfill: Callable[[], Backfill | None] = lambda: None,
         feeds: Sequence[Feed] = DEFAULT_FEEDS,
+        feed_publisher: str | None = None,
+        posts: Posts | None = None,
         allow_private_hosts: bool = False,
         federation: Federation | None = None,
     ) -> Iterator[Node]:
@@ -227,6 +230,8 @@ class Index:
             upstreams=upstreams,
             backfill=backfill,
             feeds={feed.name: feed for feed in feeds},
+            feed_publisher=feed_publisher,
+            posts=posts,
             allow_private_hosts=allow_private_hosts,
             federation=federation,
         )

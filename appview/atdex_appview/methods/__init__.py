@@ -15,6 +15,7 @@ from atdex_appview.methods import (
     compare,
     datasets,
     federated,
+    feed_generator,
     feeds,
     labels,
     lens_paths,
@@ -74,10 +75,21 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 """Name within the namespace of this project's queries to what answers it."""
 
 
+FEED_GENERATOR: Mapping[str, Method] = MappingProxyType(
+    {
+        "app.bsky.feed.describeFeedGenerator": in_thread(feed_generator.describe_feed_generator),
+        "app.bsky.feed.getFeedSkeleton": in_thread(feed_generator.get_feed_skeleton),
+    }
+)
+"""What Bluesky asks a feed generator, by NSID."""
+
+
 def register(server: Server, context: Context) -> Server:
     """Every method of the table, on `server`."""
     for name, method in METHODS.items():
         server.method(f"{FAMILY.name}.{name}", partial(_answer, method, context))
+    for nsid, method in FEED_GENERATOR.items():
+        server.method(nsid, partial(_answer, method, context))
     return server
 
 
