@@ -14,6 +14,7 @@ from atdex_appview.errors import InvalidPosition, SearchError, StateError, Store
 from atdex_appview.methods import (
     compare,
     datasets,
+    entries,
     federated,
     feed_generator,
     feeds,
@@ -26,6 +27,7 @@ from atdex_appview.methods import (
     schemas,
 )
 from atdex_lexicons.families.app_bsky_atdata import FAMILY
+from atdex_lexicons.families.science_alt_dataset import FAMILY as ENTRIES
 from atdex_xrpc import Request, Server
 from atdex_xrpc.errors import InvalidRequest, NodeUnavailable
 
@@ -74,6 +76,24 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 """Name within the namespace of this project's queries to what answers it."""
 
+CLASSIC: Mapping[str, Method] = MappingProxyType(
+    {
+        "resolveLabel": in_thread(entries.resolve_label),
+        "resolveSchema": in_thread(entries.resolve_schema),
+        "resolveBlobs": in_thread(entries.resolve_blobs),
+        "getEntry": in_thread(entries.get_entry),
+        "getEntries": in_thread(entries.get_entries),
+        "getSchema": in_thread(entries.get_schema),
+        "listEntries": in_thread(entries.list_entries),
+        "listSchemas": in_thread(entries.list_schemas),
+        "listLenses": in_thread(entries.list_lenses),
+        "searchDatasets": in_thread(entries.search_datasets),
+        "searchLenses": in_thread(entries.list_lenses),
+        "describeService": in_thread(entries.describe_service),
+    }
+)
+"""The same of the family that is live on the network, as its own clients call them."""
+
 
 FEED_GENERATOR: Mapping[str, Method] = MappingProxyType(
     {
@@ -86,8 +106,9 @@ FEED_GENERATOR: Mapping[str, Method] = MappingProxyType(
 
 def register(server: Server, context: Context) -> Server:
     """Every method of the table, on `server`."""
-    for name, method in METHODS.items():
-        server.method(f"{FAMILY.name}.{name}", partial(_answer, method, context))
+    for family, methods in ((FAMILY, METHODS), (ENTRIES, CLASSIC)):
+        for name, method in methods.items():
+            server.method(f"{family.name}.{name}", partial(_answer, method, context))
     for nsid, method in FEED_GENERATOR.items():
         server.method(nsid, partial(_answer, method, context))
     return server

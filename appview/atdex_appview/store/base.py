@@ -245,14 +245,13 @@ class IndexStore(Protocol):
         target: str | None = None,
         dataset: str | None = None,
         collection: str | None = None,
-        key_prefix: str | None = None,
         limit: int,
         after: Position | None = None,
     ) -> list[StoredRecord]:
         """A page, newest first, filters ANDed. One that does not fit the kind raises ValueError.
 
         `publisher` is a DID; `schema`, `source`, `target` and `dataset` are AT-URIs; `tag`,
-        `name` and `collection` match exactly; `key_prefix` is what record keys begin with.
+        `name` and `collection` match exactly.
         """
         ...
 

@@ -118,7 +118,6 @@ class Reads:
         target: str | None = None,
         dataset: str | None = None,
         collection: str | None = None,
-        key_prefix: str | None = None,
         limit: int,
         after: Position | None = None,
     ) -> list[StoredRecord]:
@@ -132,7 +131,6 @@ class Reads:
             "target": target,
             "dataset": dataset,
             "collection": collection,
-            "key_prefix": key_prefix,
         }
         filters = {column: value for column, value in given.items() if value is not None}
         for unfit in filters.keys() - FILTERS[kind].keys():

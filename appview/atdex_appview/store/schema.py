@@ -171,7 +171,6 @@ FILTERS: dict[Kind, dict[str, Filter]] = {
         "tag": _TAG,
         "name": _equal("name"),
         "collection": _COLLECTION,
-        "key_prefix": Filter("rkey", "starts_with(rkey, ?)"),
     },
     "lens": {
         "publisher": _equal("did"),
