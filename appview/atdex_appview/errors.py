@@ -11,6 +11,9 @@ AppviewError
 │   └── SearchUnavailable     the search index cannot answer or write (ours)
 ├── StateError
 │   └── StateUnavailable      the SQLite state cannot answer or write (ours)
+├── AccountError              the operator's own account on its PDS
+│   ├── AccountUnavailable    its service does not answer now (theirs: try again later)
+│   └── AccountRefused        its service refuses the login or the request (the operator's)
 ├── QueryTooLong              a search for too much at once (the caller's)
 ├── InvalidPosition           a cursor that no page of ours has issued (the caller's)
 └── WriteFailed               a batch could not be made durable (ours: the node stops, nothing is
@@ -155,6 +158,43 @@ class StateUnavailable(StateError):
 
     def __str__(self) -> str:
         return f"the state file {self.path} is unavailable: {self.reason}"
+
+
+class AccountError(AppviewError):
+    """The operator's account on its PDS."""
+
+
+class AccountUnavailable(AccountError):
+    """The service's: it does not answer, or asks to wait for `retry_after` seconds."""
+
+    def __init__(self, service: str, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(service, reason, retry_after)
+        self.service = service
+        self.reason = reason
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.service} is unavailable: {self.reason}; try again later"
+
+
+class AccountRefused(AccountError):
+    """The operator's: the service refuses the login or a request of the account.
+
+    `error` is the name that it gave, such as `AuthenticationRequired` for a wrong password.
+    """
+
+    def __init__(self, service: str, account: str, error: str, reason: str) -> None:
+        super().__init__(service, account, error, reason)
+        self.service = service
+        self.account = account
+        self.error = error
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service} refuses {self.account}: {self.error}: {self.reason}; check account, "
+            "app_password (ATDEX_APP_PASSWORD) and account_service"
+        )
 
 
 class InvalidPosition(AppviewError):

@@ -16,7 +16,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 
@@ -32,6 +32,9 @@ from atdex_appview.errors import ListenFailed
 from atdex_appview.federation.peers import Peers
 from atdex_appview.federation.repos import RepoReader
 from atdex_appview.federation.search import Federation
+from atdex_appview.feeds.account import open_account
+from atdex_appview.feeds.announcements import Announcements
+from atdex_appview.feeds.announcing import Announcer
 from atdex_appview.feeds.collecting import PostCollector
 from atdex_appview.feeds.file import FILE_NAME, FeedsFile
 from atdex_appview.feeds.naming import POST, WORDS
@@ -47,6 +50,7 @@ from atdex_appview.recovery import fetch_anew, is_behind
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import State
 from atdex_appview.status import IngestWord, UpstreamWatch
+from atdex_appview.store.base import Change
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer
 from atdex_firehose import Consumer, ResyncPolicy
@@ -87,6 +91,7 @@ class Node:
         writer: Writer,
         ingest: Ingest,
         auth: ServiceAuth,
+        announcer: Announcer | None,
     ) -> None:
         """Use `open_node`."""
         self.context = context
@@ -95,6 +100,7 @@ class Node:
         self._consumer = consumer
         self._writer = writer
         self._ingest = ingest
+        self._announcer = announcer
         self._feeding: asyncio.Task[None] | None = None
 
     async def feed(self) -> None:
@@ -102,13 +108,16 @@ class Node:
         self._feeding = asyncio.current_task()
         async with asyncio.TaskGroup() as parts:
             writing = parts.create_task(self._writer.run(), name="writer")
-            watching = parts.create_task(self._watch(), name="watch")
+            watching = [parts.create_task(self._watch(), name="watch")]
+            if self._announcer is not None:
+                watching.append(parts.create_task(self._announcer.run(), name="announcer"))
             await self._ingest.run()
             # The consumer has ended: what it delivered is still being written.
             await self._writer.close()
             await writing
             await self._consumer.flush()
-            watching.cancel()
+            for task in watching:
+                task.cancel()
 
     async def stop_feeding(self) -> None:
         """Ends `feed` after what was read so far."""
@@ -214,13 +223,14 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             allow_private_hosts=config.allow_private_hosts,
             federation=federation,
         )
+        announcer = await stack.enter_async_context(_announcer(config, context, feeds_file))
         writer = Writer(
             store,
             search,
             state,
             max_batch=config.batch_size,
             max_delay=config.batch_delay,
-            follow=follower.follow,
+            follow=partial(_follow, follower, announcer),
         )
         # Of its own: what callers name must not use up the turns of the firehose.
         directory = await stack.enter_async_context(
@@ -232,7 +242,37 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         auth = ServiceAuth(context.did, keys, services=SERVICE_IDS)
         collector = None if posts is None else PostCollector(posts, context.catalog)
         ingest = Ingest(consumer, context.catalog, writer, state, mentioned=collector)
-        yield Node(context, consumer, writer, ingest, auth)
+        yield Node(context, consumer, writer, ingest, auth, announcer)
+
+
+def _follow(
+    follower: GraphFollower, announcer: Announcer | None, changes: Sequence[Change]
+) -> None:
+    follower.follow(changes)
+    if announcer is not None:
+        announcer.follow(changes)
+
+
+@asynccontextmanager
+async def _announcer(
+    config: NodeConfig, context: Context, file: FeedsFile
+) -> AsyncIterator[Announcer | None]:
+    """None where nothing is announced; what waited to be is forgotten then."""
+    announcements = Announcements(file)
+    if config.announce is None:
+        await asyncio.to_thread(announcements.switch_off)
+        yield None
+        return
+    assert config.account is not None and config.app_password is not None
+    service = (config.account_service, config.account, config.app_password)
+    async with open_account(*service) as account:
+        yield Announcer(
+            context,
+            announcements,
+            account,
+            context.feeds[config.announce],
+            per_hour=config.announce_per_hour,
+        )
 
 
 def _posts(file: FeedsFile, config: NodeConfig) -> Posts | None:

@@ -8,11 +8,11 @@ with Index.open(tmp_path) as index:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from starlette.applications import Starlette
@@ -60,6 +60,8 @@ NAMESPACE = "app.bsky.atdata"
 CLASSIC = "science.alt.dataset"
 
 CATALOG = Catalog.bundled()
+
+T = TypeVar("T")
 
 
 def schema(name: str = "Image", version: str = "1.0.0") -> Schema:
@@ -119,6 +121,8 @@ class Index:
         self.graph = LensGraph()
         self._follower = GraphFollower(store, self.graph, checks=LensChecks(store))
         self._follower.load()
+        self.followers: list[Callable[[Sequence[Change]], None]] = []
+        """What else the writer tells of each batch."""
         self._commits = 0
         self._records = 0
         self._handles: dict[str, str | None] = {ALICE: "alice.test", BOB: "bob.test"}
@@ -141,9 +145,7 @@ class Index:
         """Through the writer, as the ingestion does."""
 
         async def write() -> None:
-            writer = Writer(
-                self.store, self.search, self.state, max_delay=0.0, follow=self._follower.follow
-            )
+            writer = Writer(self.store, self.search, self.state, max_delay=0.0, follow=self._follow)
             running = asyncio.create_task(writer.run())
             for change in changes:
                 await writer.submit(change, lambda: None)
@@ -151,6 +153,15 @@ class Index:
             await running
 
         self._runner.run(write())
+
+    def _follow(self, changes: Sequence[Change]) -> None:
+        self._follower.follow(changes)
+        for follow in self.followers:
+            follow(changes)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """On the event loop of the stores."""
+        return self._runner.run(work)
 
     def publish(self, did: str, *models: Model, family: str = CLASSIC) -> list[Put]:
         """Publishes models as records of one commit; what was put, in order."""
