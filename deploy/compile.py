@@ -26,6 +26,7 @@ MODULES = (
     "commit",
     "crypto",
     "events",
+    "evidence",
     "frames",
     "handover",
     "items",

@@ -188,6 +188,8 @@ class Consumer:
                     self._pipeline.take,
                     self._pipeline.poison,
                     self._timing(),
+                    wants=self._pipeline.wants,
+                    prepare=self._pipeline.prepare,
                     outdated=self._missed,
                 )
             )

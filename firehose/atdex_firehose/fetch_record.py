@@ -11,10 +11,11 @@ from libipld import encode_cid
 
 from atdex_firehose.errors import BadSignature, InvalidIdentity
 from atdex_firehose.events import Identity
+from atdex_firehose.evidence import check_signature
 from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.identity import Identities
 from atdex_firehose.record_proof import RecordProof, read_proof
-from atdex_firehose.verify import check_rev, check_signature
+from atdex_firehose.verify import check_rev
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from time import time
 from atdex_firehose.errors import ConfigError, InvalidFrame, Rejected
 from atdex_firehose.jetstream import Item, number, parse_message, read_message, time_of
 from atdex_firehose.relay import JETSTREAM_COLLECTIONS, Jetstream
-from atdex_firehose.subscribe import Rest
+from atdex_firehose.subscribe import Rest, Take, one_by_one
 from atdex_firehose.upstream import Source, Timing
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,9 @@ class JetstreamUpstream(Source):
         top = self.watermark.top
         cursor = None if self._live and not top else max(top - OVERLAP_SECONDS * 1_000_000, OLDEST)
         return self._jetstream.subscription(cursor, self._collections)
+
+    def _receiver(self) -> Take:
+        return one_by_one(self._receive)
 
     def _receive(self, raw: bytes) -> Rest | None:
         try:

@@ -82,6 +82,10 @@ class Lanes(Generic[Item]):
         self.bytes += size
         return self._wait_for_room(lane) if self._full(lane) else None
 
+    def busy(self, key: str) -> bool:
+        """Whether an item of this key would have to wait."""
+        return key in self._lanes
+
     async def idle(self) -> None:
         """Wait until nothing waits any more."""
         while self._lanes:

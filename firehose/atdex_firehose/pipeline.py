@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from atdex_firehose import limits
 from atdex_firehose.errors import (
@@ -31,7 +31,6 @@ from atdex_firehose.errors import (
     IdentityUnavailable,
     Ignored,
     InactiveAccount,
-    InvalidEvent,
     InvalidFrame,
     InvalidIdentity,
     Rejected,
@@ -49,14 +48,13 @@ from atdex_firehose.events import (
     RejectedEvent,
     SyncEvent,
 )
+from atdex_firehose.evidence import Evidence, prepare
 from atdex_firehose.frames import (
     AccountFrame,
     Body,
     CommitFrame,
     IdentityFrame,
-    Kind,
     SyncFrame,
-    did_of,
     parse_account,
     parse_commit,
     parse_identity,
@@ -137,24 +135,51 @@ class Pipeline:
         self.schedule: Schedule = _nobody
         self.lanes: Lanes[Item | Job] = Lanes(self._work, outbox.fail)
 
-    def take(self, upstream: Upstream, kind: Kind, seq: int, body: Body, raw: bytes) -> Rest | None:
+    def wants(self, body: Body, raw: bytes) -> bool:
+        """Whether a `#commit`, not checked yet, matters, by what is tracked now."""
+        return self._concerns_us(body) or (
+            self._mentions is not None and self._mentions.wants(body, raw)
+        )
+
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Make ahead of their turns what checks of these commits need no other frame."""
+        ready = []
+        for item in items:
+            identity = self._identities.cached(item.did) if item.kind == "#commit" else None
+            repo = self._ledger.repo(item.did)
+            if identity is None or repo is None or not self._is_to_be_verified(item, repo):
+                continue
+            try:
+                frame = parse_commit(item.body)
+            except Rejected:
+                continue  # at its turn
+            if repo.head is None or frame.rev > repo.head.rev:
+                item.evidence = Evidence(frame)
+                ready.append((item.evidence, identity))
+        prepare(ready, self._patterns)
+
+    def _is_to_be_verified(self, item: Item, repo: Repo) -> bool:
+        """As far as it can be known before the turn of a commit: else its checks would be made
+        for nothing, or kept for long."""
+        return (
+            self._verify
+            and repo.state not in PARKING
+            and repo.standing.active
+            and not self.lanes.busy(item.did)
+            and (self._mentions is None or not self._only_mentions(item, repo))
+        )
+
+    def take(self, item: Item) -> Rest | None:
         """Take one frame; await the result, where there is one, before the next."""
+        assert item.upstream is not None
+        watermark = item.upstream.watermark
         if not self.first_frame_at:
             self.note_first_frame()
-        if (
-            kind == "#commit"
-            and not self._concerns_us(body)
-            and (self._mentions is None or not self._mentions.wants(body, raw))
-        ):
-            upstream.watermark.seen(seq)
+        if item.kind == "#commit" and not self.wants(item.body, item.raw):
+            watermark.seen(item.seq)
             return None
-        upstream.watermark.hold(seq)
-        try:
-            did = did_of(kind, body)
-        except InvalidEvent:
-            did = ""  # rejected where the frame is parsed
-        item = Item(upstream.url, upstream, kind, seq, did, body, raw)
-        return self.lanes.offer(did, item, len(raw))
+        watermark.hold(item.seq)
+        return self.lanes.offer(item.did, item, len(item.raw))
 
     def poison(self, upstream: Upstream, raw: bytes, error: InvalidFrame) -> Rest | None:
         """Tell of a frame that could not be decoded: seq 0, no DID, holding no number."""
@@ -258,7 +283,11 @@ class Pipeline:
             return parse_account(item.body)
         if item.kind == "#identity":
             return parse_identity(item.body)
-        frame = parse_commit(item.body) if item.kind == "#commit" else parse_sync(item.body)
+        frame: CommitFrame | SyncFrame
+        if item.evidence is not None:
+            frame = item.evidence.frame
+        else:
+            frame = parse_commit(item.body) if item.kind == "#commit" else parse_sync(item.body)
         if repo.state == "untracked" and type(frame) is SyncFrame and not self._everything:
             raise UntrackedRepo(item.did)
         if not repo.standing.active:
@@ -297,7 +326,9 @@ class Pipeline:
         if self._only_mentions(item, repo):
             return self._mention(item, frame, repo, identity)
         chained = repo.head is not None
-        verified = verify_commit(frame, identity, repo.head, self._patterns, self._clock())
+        verified = verify_commit(
+            frame, identity, repo.head, self._patterns, self._clock(), item.evidence
+        )
         self._counters.commits_verified += 1
         if repo.state != "synchronized" and repo.state != "in-progress":
             self._follow(repo, chained, verified.first)

@@ -46,6 +46,7 @@ from atdex_firehose.errors import (
     Rejected,
 )
 from atdex_firehose.events import AccountEvent, Action, CommitEvent, Identity, RecordOp
+from atdex_firehose.evidence import check_signature
 from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.frames import Body, parse_commit, parse_sync, split
 from atdex_firehose.identity import Identities
@@ -59,7 +60,7 @@ from atdex_firehose.repo_car import RepoCar
 from atdex_firehose.resync_turns import ResyncPolicy, Turns
 from atdex_firehose.state import Rejection, State
 from atdex_firehose.threads import in_thread
-from atdex_firehose.verify import check_rev, check_signature
+from atdex_firehose.verify import check_rev
 from atdex_lexicons.tid import tid_from_micros
 
 log = logging.getLogger(__name__)

@@ -69,6 +69,13 @@ CREATE TABLE IF NOT EXISTS firehose_discovery (
 # firehose_repos holds tracked repos. No row says 'in-progress': see `repo`.
 
 _REPO_COLUMNS = "state, rev, data, epoch, reason, attempts, retry_at, min_rev, strikes, struck_at"
+_SELECT_REPO = f"""
+SELECT account.did, account.status, repo.did,
+    (SELECT count(*) FROM firehose_parked AS parked WHERE parked.did = asked.did), {_REPO_COLUMNS}
+FROM (SELECT ? AS did) AS asked
+LEFT JOIN firehose_accounts AS account ON account.did = asked.did
+LEFT JOIN firehose_repos AS repo ON repo.did = asked.did
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +174,12 @@ class State:
 
     async def repo(self, did: str) -> tuple[RepoRow | None, int, Standing]:
         """A repo's row (None: not tracked), how many commits it has parked, and its standing."""
-        row = await self._row(f"SELECT {_REPO_COLUMNS} FROM firehose_repos WHERE did = ?", did)
-        standing = await self.standing(did)
-        if row is None:
-            return None, 0, standing
-        parked = await self._row("SELECT count(*) FROM firehose_parked WHERE did = ?", did)
-        return _repo_row(did, row), parked[0] if parked else 0, standing
+        # In one query: asking the database's thread costs more than what it does.
+        row = await self._row(_SELECT_REPO, did)
+        assert row is not None
+        account, status, tracked, parked, *columns = row
+        standing = ACTIVE if account is None else Standing(active=False, status=status)
+        return None if tracked is None else _repo_row(did, columns), parked, standing
 
     async def standing(self, did: str) -> Standing:
         """The account's status upstream."""
@@ -334,9 +341,8 @@ class State:
                     raise
 
     async def _row(self, query: str, *values: object) -> sqlite3.Row | None:
-        with self._damage():
-            async with self._db.execute(query, values) as found:
-                return await found.fetchone()
+        rows = await self._rows(query, *values)
+        return rows[0] if rows else None
 
     async def _rows(self, query: str, *values: object) -> list[Any]:
         with self._damage():
@@ -423,7 +429,7 @@ def _statements(changes: Changes) -> Iterator[tuple[str, list[tuple[object, ...]
     )
 
 
-def _repo_row(did: str, row: sqlite3.Row) -> RepoRow:
+def _repo_row(did: str, row: Sequence[Any]) -> RepoRow:
     state, rev, data, epoch, reason, attempts, retry_at, min_rev, strikes, struck_at = row
     head = Head(rev, data) if rev is not None else None
     return RepoRow(did, state, head, epoch, reason, attempts, retry_at, min_rev, strikes, struck_at)

@@ -1,12 +1,12 @@
 """One WebSocket connection to an upstream. The only file that knows the WebSocket library.
 
-Nothing is parsed here: `follow` hands each message, as bytes, to a callback. Most messages are done
-there, in the library's own callback, without a queue or a switch of tasks. A message whose callback
-returns a coroutine pauses the socket: what the library had read already is kept, in order, and
-handed on once the coroutine is done. So memory is bounded by the library's read buffer, and
-backpressure is TCP's.
+Nothing is parsed here: messages, as bytes, are handed to a callback in small groups, in the
+library's own callback, without a switch of tasks; and then none, once all is handed on that was
+read from the socket at once. A callback that returns a coroutine pauses the socket: what was read
+already is kept, in order, and handed on once the coroutine is done. So memory is bounded by the
+library's read buffer, and backpressure is TCP's.
 
-    take(1), take(2) → coroutine: pause │ 3, 4 arrive: kept │ awaited │ take(3), take(4) │ resume
+    1, 2, 3 │ take → coroutine: pause │ 4 arrives: kept │ awaited │ take, take → None │ resume
 
 Whatever ends the connection, messages that came before the end are handed on first. While they
 flow, other tasks get a turn every `TURN_SECONDS`, or after one call of `take` that lasts longer.
@@ -52,6 +52,9 @@ IDLE_SECONDS = 300.0
 silent for so long; a PDS may be, and then reconnecting costs nothing."""
 TURN_SECONDS = 0.005
 """How long messages are handed on before other tasks get a turn; they may wait for two of these."""
+GROUP_MESSAGES = 16
+"""Messages handed on together, at least, while there are more: they stay in the processor's caches
+until then, which all of a read buffer, of megabytes, would not."""
 _KEPT_BYTES = 64 * 1024 * 1024
 """Messages kept while the socket is paused: the library stops after what it has read, which is a
 frame and what the kernel buffers (6 MB by default). More means that it did not stop."""
@@ -61,8 +64,18 @@ _LOG = logging.getLogger(f"{__name__}.library")
 _LOG.setLevel(logging.CRITICAL)  # what it would say is in ConnectionLost
 
 Rest = Coroutine[Any, Any, None]
-Take = Callable[[bytes], Rest | None]
-"""Takes one message; what it returns is awaited before the next one is taken."""
+Take = Callable[[deque[bytes]], Rest | None]
+"""Takes messages off the left, as many as it likes; what it returns is awaited before it is called
+again. Called without any, it does what it has put off: for now, no more come."""
+
+
+def one_by_one(take: Callable[[bytes], Rest | None]) -> Take:
+    """For who has no use for more than one message at a time."""
+
+    def first(messages: deque[bytes]) -> Rest | None:
+        return take(messages.popleft()) if messages else None
+
+    return first
 
 
 async def follow(
@@ -73,7 +86,7 @@ async def follow(
     ping: float = PING_SECONDS,
     idle: float = IDLE_SECONDS,
 ) -> NoReturn:
-    """Connect to a full WebSocket URL and hand on its messages until the connection ends.
+    """Connect to a full WebSocket URL and hand its messages to `take` until the connection ends.
 
     A text message comes as its bytes. `opened` is called before the first message. Raises
     ConnectionLost at the end, clean or not, and whatever `take` raises as soon as it does.
@@ -124,7 +137,7 @@ class _Reader(WSListener):
         self._wake = asyncio.Event()
         self._behind = False
         self._kept: deque[bytes] = deque()
-        self._kept_bytes = 0
+        self._kept_bytes = 0  # that came while reading was to be paused
         self._rest: Rest | None = None
         self._error: Exception | None = None
         self._over = False  # nothing that still comes is a message
@@ -174,21 +187,15 @@ class _Reader(WSListener):
                 raw: bytes | None = frame.get_payload_as_bytes()
             else:
                 raw = self._uncommon(frame)
-            if raw is None:
-                return
-            if self._behind:
-                self._keep(raw)
-                return
-            if not self._turn_end:
-                self._start_turn()
-            elif monotonic() >= self._turn_end:
-                self._keep(raw)
-                self._fall_behind()
-                return
-            rest = self._take(raw)
-            if rest is not None:
-                self._rest = rest
-                self._fall_behind()
+            if raw is not None:
+                if self._behind:
+                    self._keep(raw)
+                    return
+                self._kept.append(raw)
+                if not self._turn_end:
+                    self._start_turn()
+                elif len(self._kept) >= GROUP_MESSAGES:
+                    self._hand_on()
         except Exception as error:  # noqa: BLE001 - raised by `work`
             self._fail(error)
 
@@ -237,7 +244,22 @@ class _Reader(WSListener):
         asyncio.get_running_loop().call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
+        while self._kept and not self._behind:
+            self._hand_on()
+        if not self._behind:
+            self._hand_on()  # none
         self._turn_end = 0.0
+
+    def _hand_on(self) -> None:
+        last = not self._kept
+        try:
+            self._rest = self._take(self._kept)
+        except Exception as error:  # noqa: BLE001 - raised by `work`
+            self._kept.clear()
+            self._fail(error)
+        else:
+            if self._rest is not None or (not last and monotonic() >= self._turn_end):
+                self._fall_behind()
 
     def _keep(self, raw: bytes) -> None:
         if self._over:
@@ -251,6 +273,7 @@ class _Reader(WSListener):
     def _fall_behind(self) -> None:
         assert self.transport is not None
         self._behind = True
+        self._kept_bytes = 0
         self.transport.underlying_transport.pause_reading()
         self._wake.set()
 
@@ -290,20 +313,17 @@ class _Reader(WSListener):
 
     async def _catch_up(self) -> None:
         rest, self._rest = self._rest, None
-        if rest is not None:
-            await rest
         end = monotonic() + TURN_SECONDS
-        while self._kept:
-            raw = self._kept.popleft()
-            self._kept_bytes -= len(raw)
-            rest = self._take(raw)
+        last = False
+        while rest is not None or not last:
             if rest is not None:
                 await rest
-            elif monotonic() < end:
-                continue
-            else:
+                end = monotonic() + TURN_SECONDS
+            elif monotonic() >= end:
                 await asyncio.sleep(0)
-            end = monotonic() + TURN_SECONDS
+                end = monotonic() + TURN_SECONDS
+            last = not self._kept
+            rest = self._take(self._kept)
 
     def _watch(self, ping: float, idle: float) -> None:
         """Nothing was heard for a while: abort when the upstream is gone or silent too long."""

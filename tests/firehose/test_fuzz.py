@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from atdex_firehose import car, jetstream, mst_nodes, mst_walk, repo_car, verify
+from atdex_firehose import car, evidence, jetstream, mst_nodes, mst_walk, repo_car, verify
 from atdex_firehose import did as did_module
 from tests.firehose import fuzz_inputs
 from tests.firehose.fuzz import CASES, Broken, Run, bounded, by_seed
@@ -129,8 +129,14 @@ def written_out(value: object, most: int = 80) -> str:
 @pytest.mark.parametrize(
     ("module", "name", "fault", "target", "cause"),
     [
-        (verify, "invert_ops", lambda *_: Whatever(), "commit", "not the difference of the trees"),
-        (verify, "check_signature", nothing, "commit", "signature"),
+        (
+            evidence,
+            "invert_ops",
+            lambda *_: Whatever(),
+            "commit",
+            "not the difference of the trees",
+        ),
+        (evidence, "check_signature", nothing, "commit", "signature"),
         (verify, "check_rev", nothing, "frame", "rev"),
         (mst_walk, "load_node", anywhere, "repo", "not the one of its records"),
         (car, "check_block", nothing, "car", "hash"),

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from atdex_firehose import limits, subscribe
 from atdex_firehose.errors import ConnectionLost
-from atdex_firehose.subscribe import USER_AGENT, Rest, follow
+from atdex_firehose.subscribe import USER_AGENT, Rest, follow, one_by_one
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 CONTINUATION = 0
@@ -125,7 +125,7 @@ async def end_of(
     """Why a connection ended."""
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(ConnectionLost) as caught:
-            await follow(url, take, nothing, ping=ping, idle=idle)
+            await follow(url, one_by_one(take), nothing, ping=ping, idle=idle)
     return caught.value.reason
 
 
@@ -344,7 +344,7 @@ async def failing() -> None:
     for take, where in [(at_once, "1"), (later, "2"), (awaited, "1")]:
         async with serving(script) as url, asyncio.timeout(DEADLINE):
             with pytest.raises(ZeroDivisionError, match=where):
-                await follow(url, take, nothing)
+                await follow(url, one_by_one(take), nothing)
 
 
 async def cancelling() -> None:
@@ -361,7 +361,7 @@ async def cancelling() -> None:
             await peer.send(frame(b"x") * 1000)
 
     async def cancel(url: str, take: Callable[[bytes], Rest | None], delay: float) -> None:
-        task = asyncio.create_task(follow(url, take, nothing))
+        task = asyncio.create_task(follow(url, one_by_one(take), nothing))
         await asyncio.sleep(delay)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -12,7 +12,7 @@ import pytest
 
 from atdex_firehose import RejectedEvent, limits
 from atdex_firehose.backoff import Backoff
-from atdex_firehose.frames import Body, Kind
+from atdex_firehose.items import Item
 from atdex_firehose.relay import parse_relay
 from atdex_firehose.subscribe import Rest
 from atdex_firehose.upstream import POISON_ATTEMPTS, Take, Timing, Upstream
@@ -234,16 +234,16 @@ async def test_who_asked_to_be_told_of_missed_events_is_told() -> None:
     told: list[Upstream] = []
     async with network() as net:
         net.relay.send(info_frame("OutdatedCursor", "too old"), info_frame("Other"))
-        async with upstream_of(net, lambda *frame: None, outdated=told.append) as (upstream, _):
+        async with upstream_of(net, lambda item: None, outdated=told.append) as (upstream, _):
             await until(lambda: bool(told))
             assert told == [upstream]
 
 
 @pytest.mark.parametrize("number", [1, 2])
 async def test_an_error_of_ours_ends_following_instead_of_the_connection(number: int) -> None:
-    def take(upstream: Upstream, kind: Kind, seq: int, body: Body, raw: bytes) -> Rest | None:
-        if seq == number:
-            raise ZeroDivisionError(seq)
+    def take(item: Item) -> Rest | None:
+        if item.seq == number:
+            raise ZeroDivisionError(item.seq)
         return asyncio.sleep(0)
 
     async with network() as net:
@@ -261,10 +261,11 @@ async def test_frames_that_waited_are_taken_in_order_and_once_across_a_cut() -> 
     gate = asyncio.Event()
     taken: list[int] = []
 
-    def take(upstream: Upstream, kind: Kind, seq: int, body: Body, raw: bytes) -> Rest | None:
-        taken.append(seq)
-        upstream.watermark.seen(seq)
-        return wait() if seq % 7 == 3 else None
+    def take(item: Item) -> Rest | None:
+        taken.append(item.seq)
+        assert item.upstream is not None
+        item.upstream.watermark.seen(item.seq)
+        return wait() if item.seq % 7 == 3 else None
 
     async def wait() -> None:
         await gate.wait()
