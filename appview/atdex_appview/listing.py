@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from atdex_appview import cursors
+from atdex_appview.page_bytes import fitting
 from atdex_appview.store.base import IndexStore, Position, StoredRecord
 from atdex_appview.views import View
 from atdex_lexicons.model import Kind
@@ -37,8 +38,9 @@ def page(
     after: Position | None = None if position is None else (int(position[0]), "")
     # One more than asked for tells whether another page follows.
     records = store.list_records(kind, **filters, limit=limit + 1, after=after)
-    answer: dict[str, Any] = {name: views(store, records[:limit])}
-    if len(records) > limit:
-        last = records[limit - 1]
+    count = min(limit, fitting(len(record.json) for record in records))
+    answer: dict[str, Any] = {name: views(store, records[:count])}
+    if len(records) > count:
+        last = records[count - 1]
         answer["cursor"] = cursors.encode(request.nsid, filters, (last.first_seen,))
     return answer

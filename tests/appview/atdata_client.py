@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from atdex_appview.store.base import Put
 from tests.appview.index import ALICE, Index, label, lens
 from tests.support.expected import ATDATA
 
@@ -67,7 +68,7 @@ def main(python: str) -> int:
             name: json.loads((ATDATA / f"{name}.json").read_text())
             for name in ("schema", "schema_view", "entry_http", "entry_blobs")
         }
-        puts = {}
+        puts: dict[str, Put] = {}
         for name, each in records.items():
             value = json.loads(
                 json.dumps(each["value"]).replace(

@@ -19,7 +19,8 @@ from typing import Any
 from atdex_appview.context import Context
 from atdex_appview.feeds.definition import Feed
 from atdex_appview.lookup import canonical_uri
-from atdex_appview.search import Hit, Position
+from atdex_appview.page_bytes import searched
+from atdex_appview.search import Hit, Position, SearchPage
 from atdex_appview.search_filters import Filters
 from atdex_appview.search_params import filters_of
 from atdex_appview.store.base import StoredRecord
@@ -48,15 +49,15 @@ def read_page(
 ) -> FeedPage:
     """Raises InvalidPosition, SearchUnavailable, StoreUnavailable."""
     saved = _saved(context, feed)
-    hits: list[Hit] = []
-    end: Position | None = None
-    if saved is not None:
-        hits, end = _search(context, saved, limit, after)
-    records = context.store.records([hit.uri for hit in hits])
+    if saved is None:
+        return FeedPage([], {}, None)
+    found, records = searched(
+        context.store, lambda most: _search(context, saved, most, after), limit
+    )
     return FeedPage(
-        [records[hit.uri] for hit in hits if hit.uri in records],
-        _paths(hits, saved.viewable if saved else None),
-        end,
+        [records[hit.uri] for hit in found.hits if hit.uri in records],
+        _paths(found.hits, saved.viewable),
+        found.next,
     )
 
 
@@ -66,7 +67,7 @@ def among(context: Context, feed: Feed, uris: Sequence[str]) -> set[str]:
     saved = _saved(context, feed, {"uris": wanted})
     if saved is None or not wanted:
         return set()
-    hits, _ = _search(context, saved, len(wanted), None)
+    hits = _search(context, saved, len(wanted), None).hits
     return set(context.store.records([hit.uri for hit in hits]))
 
 
@@ -93,9 +94,9 @@ def _saved(context: Context, feed: Feed, more: Mapping[str, Any] | None = None) 
 
 def _search(
     context: Context, saved: _Saved, limit: int, after: Sequence[object] | None
-) -> tuple[list[Hit], Position | None]:
+) -> SearchPage:
     found = context.search.search(saved.q, saved.filters, sort="newest", limit=limit, after=after)
-    return ([], None) if found.fuzzy else (found.hits, found.next)
+    return SearchPage([], 0, None) if found.fuzzy else found
 
 
 def _paths(hits: Sequence[Hit], viewable: Viewable | None) -> dict[str, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from typing import Any
 from atdex_appview.context import Context
 from atdex_appview.listing import page
 from atdex_appview.lookup import canonical_uri, did_of, one_record, served_view
+from atdex_appview.page_bytes import refuse_if_too_large
 from atdex_appview.views import dataset_views
 from atdex_xrpc import Request
 from atdex_xrpc.errors import InvalidRequest
@@ -33,6 +34,7 @@ def get_datasets(context: Context, request: Request) -> dict[str, Any]:
             continue  # a handle that nobody has here: not found, like any other unknown URI
     found = context.store.records(list(dict.fromkeys(canonical.values())))
     datasets = [record for record in found.values() if record.kind == "dataset"]
+    refuse_if_too_large(datasets, parameter="uris")
     views = {view["uri"]: view for view in dataset_views(context.store, datasets)}
     return {
         "datasets": [views[canonical[u]] for u in asked if canonical.get(u) in views],

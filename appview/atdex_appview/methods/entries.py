@@ -19,6 +19,7 @@ from atdex_appview.context import Context
 from atdex_appview.errors import QueryTooLong
 from atdex_appview.listing import page
 from atdex_appview.lookup import canonical_uri, did_of, one_record, served_view
+from atdex_appview.page_bytes import refuse_if_too_large, searched
 from atdex_appview.search import POSITION
 from atdex_appview.search_filters import Filters
 from atdex_appview.store.base import IndexStore, Position, StoredRecord
@@ -64,6 +65,7 @@ def get_entries(context: Context, request: Request) -> dict[str, Any]:
     so."""
     found = _entries(context.store, request.params["uris"])
     entries = {record.uri: record for record in found.values() if record is not None}
+    refuse_if_too_large(entries.values(), parameter="uris")
     return {"entries": flat_views(context.store, entries.values())}
 
 
@@ -99,10 +101,13 @@ def search_datasets(context: Context, request: Request) -> dict[str, Any]:
     asked["q"] = words
     after = cursors.decode(request.nsid, asked, params.get("cursor"), shape=POSITION)
     try:
-        found = context.search.search(words, filters, limit=params["limit"], after=after)
+        found, records = searched(
+            store,
+            lambda limit: context.search.search(words, filters, limit=limit, after=after),
+            params["limit"],
+        )
     except QueryTooLong as long:
         raise InvalidRequest(f"q: {long}") from None
-    records = store.records([hit.uri for hit in found.hits])
     # One that has left the index since is left out.
     kept = [records[hit.uri] for hit in found.hits if hit.uri in records]
     answer: dict[str, Any] = {"entries": flat_views(store, kept)}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from atdex_appview import cursors
 from atdex_appview.context import Context
 from atdex_appview.errors import QueryTooLong
+from atdex_appview.page_bytes import searched
 from atdex_appview.search import POSITION, Hit, SearchPage
 from atdex_appview.search_facets import Facet
 from atdex_appview.search_filters import Filters
 from atdex_appview.search_params import filters_of, uri_of
+from atdex_appview.store.base import StoredRecord
 from atdex_appview.viewable import Viewable, viewable_as
 from atdex_appview.views import View, dataset_views
 from atdex_xrpc import Request
@@ -37,10 +40,14 @@ def search_datasets(context: Context, request: Request) -> dict[str, Any]:
     of the page, as is one whose path has; `hitsTotal` is what the search counted.
     """
     asked = read_request(context, request)
-    found = own_page(context, request, asked)
+    found, records = searched(
+        context.store,
+        lambda limit: own_page(context, request, asked, limit=limit),
+        request.params["limit"],
+    )
     viewable = asked.viewable
     answer: dict[str, Any] = {
-        "datasets": _views(context, found.hits, viewable),
+        "datasets": _views(context, found.hits, records, viewable),
         "hitsTotal": found.total,
     }
     if found.fuzzy:
@@ -73,7 +80,9 @@ def read_request(context: Context, request: Request) -> Asked:
     return Asked(asked, Filters(**filters, schemas=schemas), viewable)
 
 
-def own_page(context: Context, request: Request, asked: Asked) -> SearchPage:
+def own_page(
+    context: Context, request: Request, asked: Asked, *, limit: int | None = None
+) -> SearchPage:
     """The page of this node's index. Raises InvalidRequest."""
     params = request.params
     position = cursors.decode(request.nsid, asked.key, params.get("cursor"), shape=POSITION)
@@ -83,16 +92,20 @@ def own_page(context: Context, request: Request, asked: Asked) -> SearchPage:
             asked.filters,
             sort=asked.key["sort"],
             facets=params.get("facets") or (),
-            limit=params["limit"],
+            limit=params["limit"] if limit is None else limit,
             after=position,
         )
     except QueryTooLong as long:
         raise InvalidRequest(f"q: {long}") from None
 
 
-def _views(context: Context, found: list[Hit], viewable: Viewable | None) -> list[View]:
+def _views(
+    context: Context,
+    found: list[Hit],
+    records: Mapping[str, StoredRecord],
+    viewable: Viewable | None,
+) -> list[View]:
     hits = {hit.uri: hit for hit in found}
-    records = context.store.records(list(hits))
     views = []
     for view in dataset_views(context.store, [records[uri] for uri in hits if uri in records]):
         hit = hits[view["uri"]]
