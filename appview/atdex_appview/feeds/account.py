@@ -10,9 +10,10 @@ operator named, and is in no error and no log line.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from atdex_appview.errors import AccountRefused, AccountUnavailable
 
@@ -21,8 +22,6 @@ TIMEOUT_SECONDS = 30.0
 
 STALE_SESSION = frozenset({"ExpiredToken", "InvalidToken", "AuthMissing", "AuthenticationRequired"})
 """Names of errors after which a new login is worth one try."""
-
-T = TypeVar("T")
 
 
 class Account:
@@ -34,12 +33,13 @@ class Account:
 
     def __init__(self, service: str, identifier: str, password: str) -> None:
         """Use `open_account`."""
-        from atproto_client import AsyncClient  # type: ignore[import-untyped]  # it ships no types
+        from atproto_client import AsyncClient, models  # type: ignore[import-untyped]  # no types
         from atproto_client.request import AsyncRequest  # type: ignore[import-untyped]  # nor here
 
         self.service = service
         self.identifier = identifier
         self._password = password
+        self._models = models
         asked = AsyncRequest(timeout=TIMEOUT_SECONDS, trust_env=False)
         self._client = AsyncClient(service, request=asked)
         self._client.on_session_change(self._session_changed)
@@ -55,17 +55,21 @@ class Account:
     async def get(self, collection: str, rkey: str) -> dict[str, Any] | None:
         """The record, None where there is none."""
         repo = await self.did()
-        params = {"repo": repo, "collection": collection, "rkey": rkey}
+        params = self._models.ComAtprotoRepoGetRecord.Params(
+            repo=repo, collection=collection, rkey=rkey
+        )
         try:
-            found = await self._call(lambda: self._client.com.atproto.repo.get_record(params))
+            found = await self._call(
+                lambda: self._client.invoke_query("com.atproto.repo.getRecord", params=params)
+            )
         except AccountRefused as refused:
             if refused.error == "RecordNotFound":
                 return None
             raise
-        # The SDK makes objects of records whose lexicon it knows.
-        value = found.value
-        made: dict[str, Any] = value if isinstance(value, dict) else _plain(value)
-        return made
+        value = found.content.get("value") if isinstance(found.content, dict) else None
+        if not isinstance(value, dict):
+            raise AccountUnavailable(self.service, "it gave an answer that is no record")
+        return value
 
     async def put(self, collection: str, rkey: str, record: Mapping[str, Any]) -> str:
         """Creates or replaces the record; its AT-URI."""
@@ -86,7 +90,7 @@ class Account:
     async def close(self) -> None:
         await self._client.request.close()
 
-    async def _call(self, request: Callable[[], Awaitable[T]]) -> T:
+    async def _call(self, request: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await self._asked(request)
         except AccountRefused as refused:
@@ -102,7 +106,7 @@ class Account:
     def _session_changed(self, event: Any, session: Any) -> None:
         self._did = session.did
 
-    async def _asked(self, request: Callable[[], Awaitable[T]]) -> T:
+    async def _asked(self, request: Callable[[], Awaitable[Any]]) -> Any:
         import httpx
         from atproto_client import exceptions as sdk
         from pydantic import ValidationError
@@ -126,7 +130,8 @@ class Account:
 @asynccontextmanager
 async def open_account(service: str, identifier: str, password: str) -> AsyncIterator[Account]:
     """The account, not logged in yet."""
-    account = Account(service, identifier, password)
+    # Loading the SDK takes a second or so, in which an event loop has other things to do.
+    account = await asyncio.to_thread(Account, service, identifier, password)
     try:
         yield account
     finally:
@@ -141,9 +146,3 @@ def _said(error: Any) -> tuple[int, str, str]:
     content = response.content
     name = getattr(content, "error", None) or str(response.status_code)
     return response.status_code, name, getattr(content, "message", None) or ""
-
-
-def _plain(model: Any) -> dict[str, Any]:
-    made: dict[str, Any] = model.model_dump(by_alias=True, exclude_none=True)
-    made["$type"] = made.pop("py_type", made.get("$type"))
-    return made

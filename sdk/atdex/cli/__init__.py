@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "show": ("atdex.cli.show:show", "Show one record: a dataset, schema, lens or label."),
     "head": ("atdex.cli.head:head", "Print the first samples of a dataset, typed."),
     "lens": ("atdex.cli.lens:app", "Work with lenses."),
+    "feed": ("atdex.cli.feed:app", "List the feeds of a node; declare one on Bluesky."),
     "node": ("atdex.cli.node:app", "Run an index node, or ask one how it is."),
     "firehose": ("atdex.cli.firehose:app", "Follow the network, one JSON object a line."),
     "lexicon": ("atdex.cli.lexicon:app", "Work with lexicon documents."),
