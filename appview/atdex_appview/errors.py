@@ -15,6 +15,7 @@ AppviewError
 │   ├── AccountUnavailable    its service does not answer now (theirs: try again later)
 │   └── AccountRefused        its service refuses the login or the request (the operator's)
 ├── QueryTooLong              a search for too much at once (the caller's)
+├── NotTakenUp                the node on a data folder does not react (the operator's)
 ├── InvalidPosition           a cursor that no page of ours has issued (the caller's)
 └── WriteFailed               a batch could not be made durable (ours: the node stops, nothing is
                               acknowledged, and a restart repeats the work)
@@ -194,6 +195,21 @@ class AccountRefused(AccountError):
         return (
             f"{self.service} refuses {self.account}: {self.error}: {self.reason}; check account, "
             "app_password (ATDEX_APP_PASSWORD) and account_service"
+        )
+
+
+class NotTakenUp(AppviewError):
+    """The operator's: a node that runs on the folder was asked for something and does not do it."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        super().__init__(folder, seconds)
+        self.folder = folder
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"what uses {self.folder} has not reacted within {self.seconds:g} s; the request "
+            "stands, and is done by the next node that starts there"
         )
 
 

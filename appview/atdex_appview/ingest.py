@@ -23,10 +23,11 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
 
-from atdex_appview.reading import read_record
+from atdex_appview.reading import Reading, judge
 from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, State
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
 from atdex_appview.store.plan import DELETED
@@ -41,8 +42,7 @@ from atdex_firehose.events import (
     RejectedEvent,
     SyncEvent,
 )
-from atdex_lexicons import Catalog, InvalidRecord
-from atdex_lexicons.errors import InvalidData, Problem
+from atdex_lexicons import Catalog
 from atdex_lexicons.families import kind_of
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,6 @@ leave them none, and a turn after every event costs a sixth of the work."""
 
 INACTIVE = "inactive"
 """The status of an inactive account whose host gave no word for it."""
-
-UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What reading a record may raise where our own reader is wrong. One such record must not stop
-the node at every start again: it is quarantined as unread, and the error is logged in full."""
 
 
 class Source(Protocol):
@@ -95,6 +91,7 @@ class Ingest:
         self._writer = writer
         self._state = state
         self._clock = clock
+        self._turn = asyncio.Lock()
         # Accounts with a change that is not durable yet: known, though the store may not say so.
         self._in_flight: Counter[str] = Counter()
         # Statuses on their way to SQLite, with how many events are under way for each.
@@ -104,10 +101,21 @@ class Ingest:
         """Raises WriteFailed, StateUnavailable, and what makes the source fail."""
         turn = time.monotonic()
         async for event in self._source:
-            await self._take(event)
+            async with self._turn:
+                await self._take(event)
             if time.monotonic() - turn > TURN_SECONDS:
                 await asyncio.sleep(0)
                 turn = time.monotonic()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Nothing is taken meanwhile, and all that was is durable. For moments: the firehose waits.
+
+        Raises WriteFailed.
+        """
+        async with self._turn:
+            await self._writer.settled()
+            yield
 
     async def _take(self, event: Event) -> None:
         done = partial(self._source.ack, event)
@@ -170,37 +178,31 @@ class Ingest:
 
     def _read(self, event: CommitEvent, op: RecordOp, uri: str) -> Put | QuarantinedRecord:
         raw = op.raw or b""
-        try:
-            reading = read_record(self._catalog, op.collection, op.rkey, raw)
+        judged = judge(self._catalog, op.collection, op.rkey, raw, uri=uri)
+        if isinstance(judged, Reading):
             return Put(
                 uri=uri,
                 did=event.did,
                 collection=op.collection,
                 rkey=op.rkey,
                 cid=op.cid or "",
-                kind=reading.checked.kind,
-                conformance=reading.checked.conformance,
+                kind=judged.checked.kind,
+                conformance=judged.checked.conformance,
                 raw=raw,
-                json=reading.json,
-                model=reading.checked.model,
+                json=judged.json,
+                model=judged.checked.model,
                 created=op.action == "create",
             )
-        except InvalidRecord as invalid:
-            problems = tuple(invalid.problems)
-        except InvalidData as invalid:
-            problems = (Problem(invalid.path, invalid.reason),)
-        except UNREADABLE as failure:
-            log.exception("cannot read %s (%s)", uri, op.cid)
-            problems = (Problem("", f"this node cannot read it: {type(failure).__name__}"),)
         return QuarantinedRecord(
             uri=uri,
             did=event.did,
             cid=op.cid,
             rev=event.rev,
-            problems=problems,
+            problems=judged,
             raw=raw,
             size=len(raw),
             seen_at=self._now(),
+            verified=event.verified,
         )
 
     # Accounts

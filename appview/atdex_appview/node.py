@@ -46,6 +46,8 @@ from atdex_appview.graph.reach import Reaches
 from atdex_appview.ingest import Ingest
 from atdex_appview.issuers import AccountKeys
 from atdex_appview.metrics import Metrics
+from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE
+from atdex_appview.rebuild.rebuilding import Rebuild
 from atdex_appview.recovery import fetch_anew, is_behind
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import State
@@ -63,10 +65,6 @@ from atdex_lexicons.families import collections as family_collections
 from atdex_xrpc import ServiceAuth
 
 log = logging.getLogger(__name__)
-
-RECORDS_FILE = "records.duckdb"
-SEARCH_FOLDER = "search"
-STATE_FILE = "state.sqlite"
 
 DRAIN_SECONDS = 6.0
 """Seconds for what was read to be verified and written when the node stops. What is not done by
@@ -90,6 +88,7 @@ class Node:
         consumer: Consumer,
         writer: Writer,
         ingest: Ingest,
+        rebuild: Rebuild,
         auth: ServiceAuth,
         announcer: Announcer | None,
     ) -> None:
@@ -100,6 +99,7 @@ class Node:
         self._consumer = consumer
         self._writer = writer
         self._ingest = ingest
+        self._rebuild = rebuild
         self._announcer = announcer
         self._feeding: asyncio.Task[None] | None = None
 
@@ -111,7 +111,11 @@ class Node:
             watching = [parts.create_task(self._watch(), name="watch")]
             if self._announcer is not None:
                 watching.append(parts.create_task(self._announcer.run(), name="announcer"))
+            rebuilding = parts.create_task(self._rebuild.watch(), name="rebuild")
             await self._ingest.run()
+            # It may be in the middle of a part: the next start goes on there.
+            rebuilding.cancel()
+            await asyncio.wait({rebuilding})
             # The consumer has ended: what it delivered is still being written.
             await self._writer.close()
             await writing
@@ -242,7 +246,17 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         auth = ServiceAuth(context.did, keys, services=SERVICE_IDS)
         collector = None if posts is None else PostCollector(posts, context.catalog)
         ingest = Ingest(consumer, context.catalog, writer, state, mentioned=collector)
-        yield Node(context, consumer, writer, ingest, auth, announcer)
+        rebuild = Rebuild(
+            store,
+            search,
+            state,
+            writer,
+            catalog,
+            follow=follower.follow,
+            pause=ingest.paused,
+            fetch=None if config.jetstream is not None else consumer.record,
+        )
+        yield Node(context, consumer, writer, ingest, rebuild, auth, announcer)
 
 
 def _follow(

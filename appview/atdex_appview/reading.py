@@ -6,14 +6,21 @@ else, so that a publisher who asks before publishing hears what the node will sa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from atdex_lexicons import Catalog, InvalidRecord
+from atdex_lexicons import Catalog, InvalidRecord, UnknownLexicon
 from atdex_lexicons.datamodel import decode, json_bytes
 from atdex_lexicons.errors import InvalidData, Problem, step_path
 from atdex_lexicons.families import Checked, check_record
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a record may raise where our own reader is wrong. One such record must not stop
+the node at every start again: it is quarantined as unread, and the error is logged in full."""
 
 MAX_RECORD_BYTES = 1_000_000
 """Bytes of one record, as the Sync specification bounds it; checked again where it is read."""
@@ -40,6 +47,26 @@ def read_record(catalog: Catalog, collection: str, rkey: str | None, raw: bytes)
     if rb"\u0000" in json and (problems := _nuls(value)):
         raise InvalidRecord(collection, problems)
     return Reading(checked, json)
+
+
+def judge(
+    catalog: Catalog, collection: str, rkey: str, raw: bytes, *, uri: str
+) -> Reading | tuple[Problem, ...]:
+    """The reading, or everything that keeps it from being indexed. Raises nothing for any record.
+
+    `uri` is for the log, where our own reader fails.
+    """
+    try:
+        return read_record(catalog, collection, rkey, raw)
+    except InvalidRecord as invalid:
+        return tuple(invalid.problems)
+    except InvalidData as invalid:
+        return (Problem(invalid.path, invalid.reason),)
+    except UnknownLexicon:
+        return (Problem("", f"no family of this node has the collection {collection}"),)
+    except UNREADABLE as failure:
+        log.exception("cannot read %s", uri)
+        return (Problem("", f"this node cannot read it: {type(failure).__name__}"),)
 
 
 def _decode(raw: bytes) -> Mapping[str, Any]:

@@ -59,19 +59,23 @@ CREATE TABLE IF NOT EXISTS appview_meta (name TEXT PRIMARY KEY, value INTEGER NO
 CREATE TABLE IF NOT EXISTS appview_quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, uri TEXT NOT NULL UNIQUE, did TEXT NOT NULL,
     cid TEXT, rev TEXT NOT NULL, problems TEXT NOT NULL, raw BLOB NOT NULL,
-    size INTEGER NOT NULL, seen_at INTEGER NOT NULL);
+    size INTEGER NOT NULL, seen_at INTEGER NOT NULL, verified INTEGER NOT NULL DEFAULT 1);
 CREATE INDEX IF NOT EXISTS appview_quarantine_did ON appview_quarantine (did, id);
+CREATE TABLE IF NOT EXISTS appview_jobs (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS appview_waiting (
     id INTEGER PRIMARY KEY AUTOINCREMENT, did TEXT NOT NULL UNIQUE, status TEXT NOT NULL);
 """
 
-_QUARANTINE_COLUMNS = "uri, did, cid, rev, problems, raw, size, seen_at"
+_QUARANTINE_COLUMNS = "uri, did, cid, rev, problems, raw, size, seen_at, verified"
+
+_ADD_VERIFIED = "ALTER TABLE appview_quarantine ADD COLUMN verified INTEGER NOT NULL DEFAULT 1"
+"""For files from before it was kept."""
 
 _PUT_QUARANTINED = f"""
-INSERT INTO appview_quarantine ({_QUARANTINE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO appview_quarantine ({_QUARANTINE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (uri) DO UPDATE SET cid = excluded.cid, rev = excluded.rev,
     problems = excluded.problems, raw = excluded.raw, size = excluded.size,
-    seen_at = excluded.seen_at WHERE excluded.rev >= rev
+    seen_at = excluded.seen_at, verified = excluded.verified WHERE excluded.rev >= rev
 """
 _PUT_WAITING = """
 INSERT INTO appview_waiting (did, status) VALUES (?, ?)
@@ -92,7 +96,8 @@ _BOUND = "DELETE FROM appview_{0} WHERE id <= (SELECT max(id) FROM appview_{0}) 
 class QuarantinedRecord:
     """A record that is not indexed, and why. `seen_at` is µs since the epoch.
 
-    `raw` is its DAG-CBOR, the first RAW_BYTES of `size` once it has been stored.
+    `raw` is its DAG-CBOR, the first RAW_BYTES of `size` once it has been stored. `verified`: a
+    signature stands behind it.
     """
 
     uri: str
@@ -103,6 +108,7 @@ class QuarantinedRecord:
     raw: bytes
     size: int
     seen_at: int
+    verified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,37 @@ class State:
         rows = await self._rows("SELECT value FROM appview_meta WHERE name = 'search_change'")
         return rows[0][0] if rows else None
 
+    async def quarantined_after(
+        self, after: int, upto: int, limit: int
+    ) -> list[tuple[int, QuarantinedRecord]]:
+        """Records in quarantine with their places, in the order in which they were set aside first,
+        from behind the place `after` up to `upto`."""
+        query = (
+            f"SELECT id, {_QUARANTINE_COLUMNS} FROM appview_quarantine"
+            " WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+        )
+        rows = await self._rows(query, (after, upto, limit))
+        return [(row[0], _quarantined(row[1:])) for row in rows]
+
+    async def quarantine_end(self) -> int:
+        """The last place in quarantine; 0 where it is empty."""
+        return int((await self._rows("SELECT max(id) FROM appview_quarantine"))[0][0] or 0)
+
+    async def job(self, name: str) -> dict[str, Any] | None:
+        """What was kept under that name of work that outlasts a restart."""
+        rows = await self._rows("SELECT body FROM appview_jobs WHERE name = ?", (name,))
+        found: dict[str, Any] | None = orjson.loads(rows[0][0]) if rows else None
+        return found
+
+    async def save_job(self, name: str, body: Mapping[str, Any]) -> None:
+        """Replaces it."""
+        async with self._saving:
+            with self._available():
+                await self._database.execute(
+                    "INSERT OR REPLACE INTO appview_jobs VALUES (?, ?)",
+                    (name, orjson.dumps(dict(body)).decode()),
+                )
+
     async def close(self) -> None:
         """Closing twice is fine."""
         async with self._saving:
@@ -196,6 +233,9 @@ class State:
             await self._database.execute("PRAGMA journal_mode = WAL")
             await self._database.execute("PRAGMA synchronous = NORMAL")
             await self._database.executescript(_TABLES)
+            columns = await self._rows("SELECT name FROM pragma_table_info('appview_quarantine')")
+            if ("verified",) not in columns:
+                await self._database.execute(_ADD_VERIFIED)
             await self._database.execute(
                 "INSERT OR IGNORE INTO appview_meta VALUES ('format', ?)", (FORMAT_VERSION,)
             )
@@ -282,10 +322,11 @@ def _quarantine_row(record: QuarantinedRecord) -> tuple[object, ...]:
         record.raw[:RAW_BYTES],
         record.size,
         record.seen_at,
+        record.verified,
     )
 
 
 def _quarantined(row: Sequence[Any]) -> QuarantinedRecord:
-    uri, did, cid, rev, problems, raw, size, seen_at = row
+    uri, did, cid, rev, problems, raw, size, seen_at, verified = row
     kept = tuple(Problem(path, reason) for path, reason in orjson.loads(problems))
-    return QuarantinedRecord(uri, did, cid, rev, kept, raw, size, seen_at)
+    return QuarantinedRecord(uri, did, cid, rev, kept, raw, size, seen_at, bool(verified))

@@ -194,6 +194,19 @@ class Writer:
         if self._waiting_load.fills(1, self._max_batch):
             self._batch_ready.set()
 
+    async def settled(self) -> None:
+        """Returns once all that was submitted so far is durable. Raises WriteFailed."""
+        durable = asyncio.Event()
+        await self.submit(None, durable.set)
+        waiting = [asyncio.create_task(event.wait()) for event in (durable, self._ended)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        if not durable.is_set():
+            raise self._failure or WriteFailed("writer", 0)
+
     async def run(self) -> None:
         """Works until `close`. Raises WriteFailed where a store fails."""
         if self._running or self._ended.is_set():

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pyarrow as pa
 
 from atdex_appview.store.lens_checks import LensCheck
 from atdex_lexicons.model import Kind, Model
+
+if TYPE_CHECKING:
+    from atdex_appview.store.rereading import HeldRecord
 
 Position = tuple[int, str]
 """Where a listing stopped: (first_seen in µs since the epoch, URI). Listings run newest first."""
@@ -143,6 +146,22 @@ class RepoChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Reread:
+    """Records of one account read anew from what is held of them, or kept aside of them.
+
+    Nothing was published: no rev is looked at, `revs` are those of the versions that were read, by
+    URI. Whoever submits it sees to it that no other change of these records is under way. A `Put`
+    replaces what was derived of the version that is held, in its place; a `Delete` keeps the place.
+    `verified`: a signature stands behind them; False leaves what is known of what is held.
+    """
+
+    did: str
+    changes: tuple[Put | Delete, ...]
+    revs: Mapping[str, str]
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HandleChange:
     did: str
     handle: str | None
@@ -164,7 +183,7 @@ class StatusChange:
     at: int = 0
 
 
-Change = RepoChange | HandleChange | StatusChange
+Change = RepoChange | Reread | HandleChange | StatusChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +358,19 @@ class IndexStore(Protocol):
 
     def collection_counts(self) -> Mapping[str, int]:
         """Visible records of each collection, from counters like `counts`."""
+        ...
+
+    def held_page(self, kind: Kind, *, after: int, upto: int, limit: int) -> Sequence[HeldRecord]:
+        """Records that are held, visible or not, by `first_seen`, from behind `after` up to
+        `upto`."""
+        ...
+
+    def held_span(self, kind: Kind) -> tuple[int, int]:
+        """How many records of a kind are held, and the highest `first_seen` among them."""
+        ...
+
+    def documents_of(self, uris: Sequence[str]) -> Sequence[SearchDocument]:
+        """The search documents of datasets that are known to be visible."""
         ...
 
     def check(self) -> None:

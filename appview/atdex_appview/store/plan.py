@@ -18,6 +18,7 @@ from atdex_appview.store.base import (
     HandleChange,
     Put,
     RepoChange,
+    Reread,
     StatusChange,
 )
 from atdex_appview.store.repos import NOTHING_HELD, Repo, Repos
@@ -34,7 +35,8 @@ class Final:
     `reset`: it was truly deleted on the way, so an older place in the listings is void.
     `entered`: a version was put on the way, and not truly deleted since. `keep_place`: see
     `Delete`. `verified`: a signature stands behind this version. `direct`: no other version, nor
-    a deletion, came before it in the batch. The plan holds them in the order of their places.
+    a deletion, came before it in the batch. `anew`: see `Reread`. The plan holds them in the order
+    of their places.
     """
 
     did: str
@@ -46,6 +48,7 @@ class Final:
     keep_place: bool
     verified: bool
     direct: bool
+    anew: bool = False
 
 
 class Plan:
@@ -62,6 +65,8 @@ class Plan:
             match change:
                 case RepoChange():
                     self._repo_change(change)
+                case Reread():
+                    self._reread(change)
                 case HandleChange():
                     self._handle_change(change)
                 case StatusChange():
@@ -132,6 +137,24 @@ class Plan:
             verified=change.verified,
             direct=False,
         )
+
+    def _reread(self, change: Reread) -> None:
+        """As of the account's state: it is neither newer nor older than what is held."""
+        self.repos[change.did] = self._repo(change.did)
+        for op in change.changes:
+            put = op if isinstance(op, Put) else None
+            self.finals[op.uri] = Final(
+                did=change.did,
+                rev=change.revs[op.uri],
+                put=put,
+                fresh=False,
+                reset=False,
+                entered=put is not None,
+                keep_place=put is None,
+                verified=change.verified,
+                direct=True,
+                anew=True,
+            )
 
     def _handle_change(self, change: HandleChange) -> None:
         if change.did in self.repos or change.did in self._known:

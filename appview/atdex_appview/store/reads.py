@@ -24,7 +24,7 @@ import duckdb
 import pyarrow as pa
 
 from atdex_appview.errors import StoreUnavailable
-from atdex_appview.store import lens_checks
+from atdex_appview.store import lens_checks, rereading
 from atdex_appview.store.base import (
     LabelSummary,
     Position,
@@ -37,6 +37,7 @@ from atdex_appview.store.base import (
 from atdex_appview.store.graph_rows import graph_rows, verifiers
 from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.repos import Repos
+from atdex_appview.store.rereading import HeldRecord
 from atdex_appview.store.schema import FILTERS, INDEXED
 from atdex_appview.store.versions import semver_key
 from atdex_appview.store.writes import (
@@ -262,6 +263,18 @@ class Reads:
                     yield from (uri for (uri,) in rows)
             finally:
                 cursor.close()
+
+    def held_page(self, kind: Kind, *, after: int, upto: int, limit: int) -> list[HeldRecord]:
+        with available():
+            return rereading.held_page(self._cursor(), kind, after, upto, limit)
+
+    def held_span(self, kind: Kind) -> tuple[int, int]:
+        with available():
+            return rereading.held_span(self._cursor(), kind)
+
+    def documents_of(self, uris: Sequence[str]) -> list[SearchDocument]:
+        with available():
+            return list(rereading.documents_of(self._cursor(), uris))
 
     def graph_rows(
         self,

@@ -243,7 +243,7 @@ class Transaction:
         put = final.put
         assert put is not None
         return (
-            not final.reset
+            not (final.reset or final.anew)
             and (row.cid, row.conformance) == (put.cid, put.conformance)
             and row.verified == _verified(row, final)
         )

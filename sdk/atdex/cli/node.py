@@ -6,7 +6,9 @@ help page work without the `node` extra.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,6 +191,75 @@ def run(
 
     logs.configure(settings.log_level, settings.log_format)
     run_node(settings, ready=lambda line: print(line, flush=True))
+    return 0
+
+
+@app.command
+def reindex(
+    *,
+    config: Path | None = None,
+    data_dir: Path | None = None,
+    memory_limit_mb: int | None = None,
+    wait: bool = True,
+    as_json: AsJson = False,
+) -> int:
+    """Read every record anew from the node's own disk, and make all that is derived of it again.
+
+    A node that runs on the data folder does it while it goes on; else it is done here. What is
+    interrupted goes on at the next start of the node, or the next call.
+
+    Parameters
+    ----------
+    config
+        Configuration file; without it, atdex.toml in the current folder where there is one.
+    data_dir
+        Folder of the node's stores.
+    memory_limit_mb
+        Memory that DuckDB may use, in MB, where it is done here.
+    wait
+        Wait until a running node has done it, and show how far it is (the default).
+    """
+    from atdex_appview.config import load_config
+    from atdex_appview.errors import ConfigError
+    from atdex_appview.places import RECORDS_FILE
+    from atdex_appview.rebuild.command import reindex as rebuild
+    from atdex_appview.rebuild.progress import Progress
+
+    file = config
+    if file is None and Path(CONFIG_FILE).is_file():
+        file = Path(CONFIG_FILE)
+    flags = {"data_dir": data_dir, "memory_limit_mb": memory_limit_mb}
+    settings = load_config(file, os.environ, flags)
+    if not (settings.data_dir / RECORDS_FILE).exists():
+        raise ConfigError("--data-dir", None, f"{settings.data_dir} holds no node's records")
+    said = ""
+
+    def say(progress: Progress) -> None:
+        nonlocal said
+        line = f"{progress.phase}: {progress.done:,} of {progress.total:,}"
+        if line != said:
+            said = line
+            print(line, file=sys.stderr)
+
+    last = asyncio.run(
+        rebuild(
+            settings.data_dir,
+            memory_limit_mb=settings.memory_limit_mb,
+            say=say,
+            wait=wait,
+        )
+    )
+    if last is None:
+        print("the node was asked to")
+    elif as_json:
+        print_json(last.to_json())
+    else:
+        print(
+            f"done: {last.done:,} records, {last.changed:,} changed, {last.set_aside:,} set aside, "
+            f"{last.restored:,} out of quarantine"
+        )
+        if last.incomplete:
+            print(f"{last.incomplete:,} in quarantine are kept in part, and could not be fetched")
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Deriving anew what is derived from the signed records; see `rebuild.rebuilding`."""

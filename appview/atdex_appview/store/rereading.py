@@ -1,0 +1,78 @@
+"""Records as they are held, with what was derived from them, so that it can be derived again."""
+
+# Statements are put together from table and column names of ours and from placeholders:
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from atdex_appview.store.base import SearchDocument
+from atdex_appview.store.schema import TYPED, datetime_micros
+from atdex_appview.store.writes import search_documents
+from atdex_lexicons.model import Kind, Model
+
+MAX_KEYS = 1000
+"""Keys in one statement's IN list, as for writing."""
+
+_OWN = "uri, did, collection, rkey, cid, rev, verified, visible, first_seen, raw"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRecord:
+    """A record as it was signed (`raw`), and what the store has derived of it.
+
+    Visible or not. `derived` is in the order of `derived_of`.
+    """
+
+    uri: str
+    did: str
+    collection: str
+    rkey: str
+    cid: str
+    rev: str
+    verified: bool
+    visible: bool
+    first_seen: int
+    raw: bytes
+    derived: tuple[object, ...]
+
+
+def derived_of(kind: Kind, conformance: str, json: bytes, model: Model) -> tuple[object, ...]:
+    """What the store keeps of a record beside its bytes, as reading it anew gives it."""
+    created = datetime_micros(model.created_at)
+    return (conformance, created, json, *(column.of(model) for column in TYPED[kind]))
+
+
+def held_page(
+    connection: duckdb.DuckDBPyConnection, kind: Kind, after: int, upto: int, limit: int
+) -> list[HeldRecord]:
+    """A page by `first_seen`, from behind `after` up to `upto`."""
+    typed = ["conformance", "created", "json", *(column.name for column in TYPED[kind])]
+    query = (
+        f"SELECT {_OWN}, {', '.join(typed)} FROM {kind}"
+        " WHERE first_seen > ? AND first_seen <= ? ORDER BY first_seen LIMIT ?"
+    )
+    rows = connection.execute(query, [after, upto, limit]).fetchall()
+    own = len(_OWN.split(", "))
+    return [HeldRecord(*(*row[:own], tuple(row[own:]))) for row in rows]
+
+
+def held_span(connection: duckdb.DuckDBPyConnection, kind: Kind) -> tuple[int, int]:
+    """How many records of a kind are held, and the highest `first_seen` among them."""
+    row = connection.execute(f"SELECT count(*), max(first_seen) FROM {kind}").fetchone()
+    assert row is not None
+    return row[0], row[1] or 0
+
+
+def documents_of(
+    connection: duckdb.DuckDBPyConnection, uris: Sequence[str]
+) -> Iterator[SearchDocument]:
+    """The search documents of datasets that are known to be visible."""
+    for start in range(0, len(uris), MAX_KEYS):
+        part = uris[start : start + MAX_KEYS]
+        keys = ", ".join("?" * len(part))
+        yield from search_documents(connection, f"uri IN ({keys})", part)
