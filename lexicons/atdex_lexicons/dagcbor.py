@@ -56,17 +56,17 @@ def decode(raw: bytes) -> Any:
 
 def _is_plain(value: Any, depth: int) -> bool:
     """Whether there is no float, no integer beyond 64 signed bits, and no excess of depth."""
-    if isinstance(value, dict):
-        return depth < DEPTH_MAX and all(
-            type(element) is str or _is_plain(element, depth + 1) for element in value.values()
-        )
-    if isinstance(value, list):
-        return depth < DEPTH_MAX and all(
-            type(element) is str or _is_plain(element, depth + 1) for element in value
-        )
-    if isinstance(value, int):
+    kind = type(value)
+    if kind is int:
         return INTEGER_MIN <= value <= INTEGER_MAX
-    return not isinstance(value, float)
+    if kind is not dict and kind is not list:
+        return kind is not float
+    if depth >= DEPTH_MAX:
+        return False
+    for element in value.values() if kind is dict else value:
+        if type(element) is not str and not _is_plain(element, depth + 1):
+            return False
+    return True
 
 
 def read(raw: bytes) -> Any:

@@ -85,13 +85,16 @@ def check_record(catalog: Catalog, collection: str, rkey: str | None, value: obj
     `UnknownLexicon` where no family has this collection.
     """
     family, kind = _place(collection)
-    try:
-        catalog.validate_record(value, collection=collection, rkey=rkey)
-        rewritten = None
-    except InvalidRecord:
-        rewritten = family.rewrite(kind, value) if isinstance(value, dict) else None
-        if rewritten is None:
-            raise
+    rewritten = None
+    if isinstance(value, dict) and family.breaks(kind, value):
+        rewritten = family.rewrite(kind, value)
+    if rewritten is None:
+        try:
+            catalog.validate_record(value, collection=collection, rkey=rkey)
+        except InvalidRecord:
+            rewritten = family.rewrite(kind, value) if isinstance(value, dict) else None
+            if rewritten is None:
+                raise
     if rewritten is not None:
         _check_shadow(catalog, collection, rkey, rewritten)
     assert isinstance(value, dict)

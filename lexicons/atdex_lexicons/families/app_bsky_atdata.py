@@ -64,6 +64,9 @@ class AppBskyAtdata:
     def rewrite(self, kind: Kind, record: Mapping[str, Any]) -> Rewritten | None:
         return dialects.rewrite(kind, record)
 
+    def breaks(self, kind: Kind, record: Mapping[str, Any]) -> bool:
+        return False
+
     def marks(self, kind: Kind, record: Mapping[str, Any]) -> frozenset[str]:
         return frozenset()
 

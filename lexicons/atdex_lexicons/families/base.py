@@ -58,6 +58,14 @@ class Family(Protocol):
         """
         ...
 
+    def breaks(self, kind: Kind, record: Mapping[str, Any]) -> bool:
+        """Whether the record shows at a glance that it breaks the lexicon in a way that `rewrite`
+        mends: it is then rewritten without being held against the lexicon first.
+
+        Called with anything that is a map, as `rewrite` is.
+        """
+        ...
+
     def marks(self, kind: Kind, record: Mapping[str, Any]) -> frozenset[str]:
         """The dialects that a record in the lexicon's form shows without breaking the lexicon."""
         ...
@@ -79,6 +87,11 @@ def without_nulls(record: Mapping[str, Any], opaque: frozenset[str]) -> Mapping[
 
     The same object where there are none.
     """
+    if not any(
+        value is None or (key not in opaque and _has_null(value, NULLS_DEPTH_MAX))
+        for key, value in record.items()
+    ):
+        return record
     result = {}
     changed = False
     for key, value in record.items():
@@ -87,6 +100,21 @@ def without_nulls(record: Mapping[str, Any], opaque: frozenset[str]) -> Mapping[
         if value is not None:
             result[key] = kept
     return result if changed else record
+
+
+def _has_null(value: Any, depth: int) -> bool:
+    """Whether there is a null as a field. Nearly every record has none, and this is the short way
+    to find that out."""
+    kind = type(value)
+    if depth == 0 or (kind is not dict and kind is not list):
+        return False
+    for element in value.values() if kind is dict else value:
+        if element is None:
+            if kind is dict:
+                return True
+        elif type(element) is not str and _has_null(element, depth - 1):
+            return True
+    return False
 
 
 def _without_nulls(value: Any, depth: int) -> Any:

@@ -74,6 +74,9 @@ class ScienceAltDataset:
     def rewrite(self, kind: Kind, record: Mapping[str, Any]) -> Rewritten | None:
         return dialects.rewrite(kind, record)
 
+    def breaks(self, kind: Kind, record: Mapping[str, Any]) -> bool:
+        return dialects.breaks(kind, record)
+
     def marks(self, kind: Kind, record: Mapping[str, Any]) -> frozenset[str]:
         return dialects.marks(kind, record)
 

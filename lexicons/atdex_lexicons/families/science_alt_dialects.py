@@ -62,8 +62,7 @@ def rewrite(kind: Kind, record: Mapping[str, Any]) -> Rewritten | None:
             result = {**result, "schema": definition}
     shadow = result
     if kind == "dataset":
-        metadata = result.get("metadata")
-        if isinstance(metadata, Mapping) and not is_bytes(metadata):
+        if _is_plain_metadata(result.get("metadata")):
             found.add("plain-metadata")
             shadow = {key: value for key, value in result.items() if key != "metadata"}
         storage = _with_file_urls(result.get("storage"))
@@ -71,6 +70,13 @@ def rewrite(kind: Kind, record: Mapping[str, Any]) -> Rewritten | None:
             found.add("local-path")
             shadow = {**shadow, "storage": storage}
     return Rewritten(result, shadow, frozenset(found), moved) if found else None
+
+
+def breaks(kind: Kind, record: Mapping[str, Any]) -> bool:
+    """See `Family.breaks`. What the atdata library writes does, every schema and most datasets."""
+    if kind == "dataset":
+        return _is_plain_metadata(record.get("metadata"))
+    return kind == "schema" and _enveloped(record.get("schema")) is not None
 
 
 def marks(kind: Kind, record: Mapping[str, Any]) -> frozenset[str]:
@@ -85,6 +91,10 @@ def marks(kind: Kind, record: Mapping[str, Any]) -> frozenset[str]:
     if kind == "dataset":
         found |= _storage_marks(record["storage"])
     return frozenset(found)
+
+
+def _is_plain_metadata(metadata: Any) -> bool:
+    return isinstance(metadata, Mapping) and not is_bytes(metadata)
 
 
 def _storage_marks(storage: Mapping[str, Any]) -> set[str]:
