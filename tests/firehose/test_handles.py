@@ -405,7 +405,7 @@ async def test_one_domain_is_asked_only_so_often_and_others_do_not_wait(
         await asyncio.sleep(0)
         names.point(HANDLE, ALICE)
         assert await resolver.verify(HANDLE, ALICE) == "valid"
-        assert time.monotonic() - started < 0.9
+        assert not all(task.done() for task in many)
         await asyncio.gather(*many)
         assert time.monotonic() - started >= 0.99
 

@@ -108,11 +108,11 @@ def test_external_patterns_are_expanded_in_order() -> None:
 
 
 def test_a_pattern_for_a_billion_shards_costs_nothing() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     for pattern in ("{0..999999999999}", "{0..9999}{0..9999}{0..9999}", "{1,2,3}" * 60):
         record = entry(storage=external(f"https://x.example/{pattern}"))
         assert problems_of("science.alt.dataset.entry", record) == ["/storage/urls/0"]
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("urls", [[], [5], ["x" * 1001], ["no url"], None])

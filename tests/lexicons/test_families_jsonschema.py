@@ -237,18 +237,18 @@ def test_a_schema_that_doubles_at_every_level_ends_soon() -> None:
         }
         for level in range(30)
     }
-    start = time.monotonic()
+    start = time.process_time()
     found = type_of({"$ref": "#/$defs/d0"}, **{"$defs": definitions})
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert isinstance(found, Record)
     assert repr(found).count("AnyType") < 2 * TYPES_MAX
 
 
 def test_many_required_names_do_not_make_reading_quadratic() -> None:
     names = [f"f{index}" for index in range(30_000)]
-    start = time.monotonic()
+    start = time.process_time()
     fields = read({"properties": dict.fromkeys(names, True), "required": names})
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert len(fields) == 30_000
 
 

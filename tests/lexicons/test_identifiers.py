@@ -173,10 +173,10 @@ HOSTILE += ["en" + "-aaaaa" * 100_000, "é" * 500_000, "\ud800", "x-" * 500_000,
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_megabyte_of_hostile_text_is_judged_in_no_time(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for text in HOSTILE:
         assert not FORMATS[name](text)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 @given(st.text(max_size=300))

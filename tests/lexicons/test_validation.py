@@ -190,9 +190,9 @@ def test_ten_thousand_levels_of_nesting_are_one_problem(field: str) -> None:
 def test_a_flood_of_problems_is_cut_and_says_so() -> None:
     catalog = record_catalog(a={"type": "array", "items": STRING})
     for value in ({"a": [1] * 200_000}, {f"x{i}": 1.5 for i in range(200_000)}):
-        started = time.perf_counter()
+        started = time.process_time()
         found = problems(catalog, {"$type": NSID} | value)
-        assert time.perf_counter() - started < 2
+        assert time.process_time() - started < 2
         assert len(found) == PROBLEMS_MAX + 1
         assert found[-1] == ("", f"more problems than the {PROBLEMS_MAX} listed")
 
@@ -235,9 +235,9 @@ def test_graphemes_are_what_a_reader_sees() -> None:
         1,
         2,
     ]
-    started = time.perf_counter()
+    started = time.process_time()
     graphemes("e" + "\u0301" * 500_000)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_reference_outside_the_catalog_matters_only_where_a_value_gets_there() -> None:
