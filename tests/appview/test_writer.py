@@ -105,7 +105,7 @@ async def test_what_is_acknowledged_is_in_all_three_stores(stores: Stores) -> No
         Notes(quarantined=(quarantined,)),
     )
     await done.until(1)
-    assert time.monotonic() - started < 1.0, "searchable within a second"
+    assert time.monotonic() - started < DEADLINE, "it waits for no company for ever"
     assert stores.store.records([uri(ALICE, "dataset", "a")])
     assert stores.search.search("retina", limit=1).total == 1
     assert await stores.state.get(quarantined.uri) is not None
