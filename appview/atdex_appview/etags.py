@@ -24,14 +24,20 @@ def revalidated(answer: Answer, scope: Scope) -> Answer:
 
     A cache may keep it, and has to ask each time: a record that is taken down is gone at once.
     """
-    tag = f'"{blake2b(answer.body, digest_size=ETAG_BYTES).hexdigest()}"'
+    tag = tag_of(answer.body)
     headers = (*answer.headers, (b"etag", tag.encode()), (b"cache-control", b"public, no-cache"))
-    if _has(tag, (value for name, value in scope["headers"] if name == b"if-none-match")):
+    if has_tag(tag, (value for name, value in scope["headers"] if name == b"if-none-match")):
         return Answer(304, b"", headers=headers)
     return Answer(answer.status, answer.body, answer.content_type, headers)
 
 
-def _has(tag: str, headers: Iterable[bytes]) -> bool:
+def tag_of(body: bytes) -> str:
+    """A strong tag: the same for the same bytes alone."""
+    return f'"{blake2b(body, digest_size=ETAG_BYTES).hexdigest()}"'
+
+
+def has_tag(tag: str, headers: Iterable[bytes]) -> bool:
+    """Whether the tag is in one of these values of If-None-Match."""
     text = b",".join(headers).decode("latin-1")[:MAX_HEADER_CHARACTERS]
     tags = [part.strip().removeprefix("W/") for part in text.split(",")]
     return tag in tags or tags == ["*"]

@@ -28,7 +28,8 @@ from starlette.routing import Route
 
 from atdex_appview.context import Context
 from atdex_appview.errors import SearchError, StoreError
-from atdex_appview.feeds.conditional import etag_of, http_date, is_current
+from atdex_appview.etags import tag_of
+from atdex_appview.feeds.conditional import http_date, is_current
 from atdex_appview.feeds.definition import Feed
 from atdex_appview.feeds.reading import read_page
 from atdex_appview.feeds.syndication import FORMATS, Channel, Entry
@@ -119,7 +120,7 @@ class FeedPages:
         if known and known.state == state and 0 <= now - known.made_at < FRESH_SECONDS:
             return known
         body = self._write(feed, extension)
-        etag = etag_of(body)
+        etag = tag_of(body)
         with self._lock:
             before = self._pages.get(key)
             modified = int(now)
