@@ -139,6 +139,8 @@ class Consumer:
         self._rate = Rate()
         self._upstreams: list[Source] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._light: Light | None = None
+        self._wanting = asyncio.Lock()
         self._exit: AsyncExitStack | None = None
         self._state: State
         self._identities: Identities
@@ -171,7 +173,7 @@ class Consumer:
             return saved.get(base, START) if self._cursor is None else self._cursor
 
         if self._jetstream is not None:
-            light = Light(
+            light = self._light = Light(
                 self._pipeline, self._patterns, self._identities, self._ledger, self._counters
             )
             base, wanted = self._jetstream.base, self._patterns.patterns
@@ -303,6 +305,32 @@ class Consumer:
 
     def _cursors(self) -> dict[str, int]:
         return {each.url: each.watermark.value for each in self._upstreams if each.watermark.value}
+
+    async def want(self, collection: str) -> None:
+        """Also deliver the records of this collection from now on, an exact NSID; with `backfill`,
+        those from before as well: only repos that have it, by the listings of the upstreams, are
+        fetched. Asking twice changes nothing. A Jetstream is told when it is connected next.
+
+        It is wanted for this run: name it in `collections` at the next start. Raises ConfigError.
+        """
+        async with self._wanting:
+            if collection not in self._patterns:
+                await self._want(collection)
+
+    async def _want(self, collection: str) -> None:
+        patterns = CollectionPatterns((*self._patterns.patterns, collection))
+        if self._mentions is not None and collection in self._mentions.patterns:
+            raise ConfigError("collection", collection, "it is looked through for mentions")
+        epoch = await self._state.set_collections(patterns.patterns)
+        self._patterns = patterns
+        self._pipeline.want(patterns, epoch)
+        self._resyncs.want(patterns, epoch)
+        if self._light is not None:
+            self._light.want(patterns)
+        for upstream in self._upstreams:
+            if isinstance(upstream, JetstreamUpstream):
+                upstream.want(patterns.patterns)
+        self._discovery.want(patterns)
 
     async def record(self, did: str, path: str) -> FetchedRecord | None:
         """One record as its publisher's PDS has it now, verified, whether or not its repo is

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atdex_firehose import limits
@@ -24,7 +24,7 @@ from atdex_firehose.errors import FetchFailed, NotServed, RateLimited
 from atdex_firehose.fetch_repo import RepoHosts
 from atdex_firehose.ledger import Ledger
 from atdex_firehose.patterns import CollectionPatterns
-from atdex_firehose.pipeline import OLDER
+from atdex_firehose.pipeline import DOUBTS, OLDER
 from atdex_firehose.repo import Repo
 from atdex_firehose.state import State
 from atdex_lexicons.syntax import is_did
@@ -76,26 +76,36 @@ class Discovery:
         self._found = found
         self._schedule = schedule
         self._backoff = backoff
+        self._missed: set[str] = set()
         self._again: dict[str, asyncio.Event] = {url: asyncio.Event() for url in self._upstreams}
         self.counters = DiscoveryCounters()
 
     def missed(self, upstream: str) -> None:
         """Events of this upstream were missed: its listings are read again."""
+        self._missed.add(upstream)
         self._again[upstream].set()
 
+    def want(self, patterns: CollectionPatterns) -> None:
+        """These collections are wanted now: those that are new are listed."""
+        self._patterns = patterns
+        for again in self._again.values():
+            again.set()
+
     async def run(self) -> None:
-        """Read what is to be read, then wait for `missed`; until cancelled."""
+        """Read what is to be read, then wait for `missed` or `want`; until cancelled."""
         async with asyncio.TaskGroup() as listings:
             for url in self._upstreams:
                 listings.create_task(self._follow(url))
 
     async def _follow(self, host: str) -> None:
-        epochs = await self._state.collection_epochs()
         backoff = self._backoff()
         while True:
             failure: FetchFailed | None = None
+            # Before the epochs: those of what is wanted now are known by now.
+            patterns = self._patterns
+            epochs = await self._state.collection_epochs()
             try:
-                await self._discover(host, epochs)
+                await self._discover(host, patterns, epochs)
             except FetchFailed as error:
                 failure = error
             finally:
@@ -109,29 +119,33 @@ class Discovery:
             again = self._again[host]
             await again.wait()
             again.clear()
-            await self._state.forget_listings(host)
+            if host in self._missed:
+                self._missed.discard(host)
+                await self._state.forget_listings(host)
 
-    async def _discover(self, host: str, epochs: dict[str, int]) -> None:
-        if not self._patterns.everything:
+    async def _discover(
+        self, host: str, patterns: CollectionPatterns, epochs: dict[str, int]
+    ) -> None:
+        if not patterns.everything:
             try:
-                for collection in self._patterns.exact:
-                    await self._read(host, collection, epochs[collection])
+                for collection in patterns.exact:
+                    await self._read(host, collection, epochs[collection], epochs)
             except NotServed as error:
                 log.info("%s has no listing by collection (%s)", host, error.error)
             else:
-                for pattern in self._patterns.wildcards:
+                for pattern in patterns.wildcards:
                     log.warning(
                         "%s lists repos by collection: those of %s from before we connected are"
                         " found only where they have another wanted collection", host, pattern,
                     )  # fmt: skip
-                if self._patterns.exact:
+                if patterns.exact:
                     return
         try:
-            await self._read(host, ALL_REPOS, max(epochs.values()))
+            await self._read(host, ALL_REPOS, max(epochs.values()), epochs)
         except NotServed as error:
             log.warning("%s lists no repos (%s): only what it streams is known", host, error.error)
 
-    async def _read(self, host: str, listing: str, epoch: int) -> None:
+    async def _read(self, host: str, listing: str, epoch: int, epochs: Mapping[str, int]) -> None:
         """Raises FetchFailed; NotServed only at the first page."""
         cursor, done = await self._state.listing(host, listing, epoch)
         if done:
@@ -151,7 +165,7 @@ class Discovery:
             self.counters.listed += len(good)
             wanted = [did for did in good if await self._lacks(did, epoch)]
             if collection is None:
-                wanted = await self._having(host, wanted)
+                wanted = await self._having(host, wanted, epochs)
             done = following is None or following == cursor
             await self._track(host, listing, epoch, following, wanted, done=done)
             cursor = following
@@ -165,15 +179,24 @@ class Discovery:
         if did not in self._ledger.tracked:
             return True
         repo = await self._ledger.load(did)
-        return repo.state == "synchronized" and repo.epoch < epoch
+        return repo.epoch < epoch and (repo.state == "synchronized" or _in_doubt(repo))
 
-    async def _having(self, host: str, dids: Sequence[str]) -> list[str]:
-        """Those that have a wanted collection, as far as the host says."""
+    async def _having(self, host: str, dids: Sequence[str], epochs: Mapping[str, int]) -> list[str]:
+        """Those that have a collection that is wanted since they were fetched last, as far as the
+        host says."""
         if self._patterns.everything:
             return list(dids)
         places = asyncio.Semaphore(DESCRIBED)
+        since: dict[int, CollectionPatterns] = {}
 
         async def has(did: str) -> bool:
+            wanted = self._patterns
+            if did in self._ledger.tracked:
+                epoch = (await self._ledger.load(did)).epoch
+                if epoch not in since:
+                    new = [pattern for pattern, start in epochs.items() if start > epoch]
+                    since[epoch] = CollectionPatterns(new or self._patterns.patterns)
+                wanted = since[epoch]
             async with places:
                 try:
                     found = await self._hosts.collections(host, did)
@@ -181,7 +204,7 @@ class Discovery:
                     raise
                 except FetchFailed:
                     return True  # not to be described: fetching it will tell
-                return any(collection in self._patterns for collection in found)
+                return any(collection in wanted for collection in found)
 
         having = await asyncio.gather(*(has(did) for did in dids))
         return [did for did, yes in zip(dids, having, strict=True) if yes]
@@ -213,6 +236,15 @@ class Discovery:
                 repo.reason = OLDER
                 ledger.move(repo, "incomplete")
                 self._schedule(repo, False)
+            elif _in_doubt(repo):
+                # To ask for its latest commit would be enough for what is known of it, only.
+                repo.reason = OLDER
+                ledger.touch(repo)
         if new:
             self._found()
         self.counters.found += len(dids)
+
+
+def _in_doubt(repo: Repo) -> bool:
+    """Whether the repo waits to be checked, which is less than to be fetched."""
+    return repo.state == "incomplete" and repo.reason in DOUBTS

@@ -63,6 +63,10 @@ class JetstreamUpstream(Source):
         self._take = take
         self._reject = reject
 
+    def want(self, collections: Sequence[str]) -> None:
+        """What is asked for from the next connection on."""
+        self._collections = () if EVERYTHING in collections else tuple(collections)
+
     def _address(self) -> str:
         top = self.watermark.top
         cursor = None if self._live and not top else max(top - OVERLAP_SECONDS * 1_000_000, OLDEST)

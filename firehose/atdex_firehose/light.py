@@ -53,6 +53,10 @@ class Light:
         self._counters = counters
         self._paths: OrderedDict[str, tuple[str, set[str]]] = OrderedDict()
 
+    def want(self, patterns: CollectionPatterns) -> None:
+        """From the next message on, these collections are wanted."""
+        self._patterns = patterns
+
     def take(self, upstream: JetstreamUpstream, item: Item) -> Rest | None:
         """Take one message; await the result, where there is one, before the next."""
         self._pipeline.note_first_frame()

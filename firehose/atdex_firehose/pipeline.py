@@ -192,6 +192,12 @@ class Pipeline:
         """A frame was read; the first one is remembered."""
         self.first_frame_at = self.first_frame_at or time.time()
 
+    def want(self, patterns: CollectionPatterns, epoch: int) -> None:
+        """From the next commit on, these collections are wanted."""
+        self._patterns = patterns
+        self._everything = patterns.everything
+        self._epoch = epoch
+
     def _concerns_us(self, body: Body) -> bool:
         if self._everything:
             return True

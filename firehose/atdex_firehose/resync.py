@@ -54,7 +54,7 @@ from atdex_firehose.items import Item, Job
 from atdex_firehose.lanes import Rest
 from atdex_firehose.ledger import Ledger
 from atdex_firehose.patterns import CollectionPatterns
-from atdex_firehose.pipeline import DOUBTS, Pipeline
+from atdex_firehose.pipeline import DOUBTS, OLDER, Pipeline
 from atdex_firehose.repo import NEVER, Head, Repo, Standing
 from atdex_firehose.repo_car import RepoCar
 from atdex_firehose.resync_turns import ResyncPolicy, Turns
@@ -86,13 +86,15 @@ class ResyncCounters:
 
 @dataclass(slots=True)
 class _Fetched:
-    """A repo as fetched and verified: what it holds that is wanted, by path."""
+    """A repo as fetched and verified: what it holds that is wanted (by `patterns`), by path."""
 
     host: str
     commit: Commit
     identity: Identity
     car: RepoCar
     records: dict[str, bytes]
+    patterns: CollectionPatterns
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,10 @@ class Resyncs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._unserved: dict[str, float] = {}
         self.counters = ResyncCounters()
+
+    def want(self, patterns: CollectionPatterns, epoch: int) -> None:
+        """From the next repo that is fetched on, these collections are wanted."""
+        self._patterns, self._epoch = patterns, epoch
 
     def schedule(self, repo: Repo, lost: bool) -> None:
         """The repo has to be fetched; at once, unless it was `lost` too often lately."""
@@ -230,7 +236,7 @@ class Resyncs:
         # The stream went on meanwhile, and may have answered the question itself.
         if not (repo.state == "incomplete" and repo.is_at(rev)):
             return repo.state == "synchronized"
-        self._synchronized(repo)
+        self._synchronized(repo, repo.epoch)
         self.counters.outcomes["checked"] += 1
         return True
 
@@ -309,8 +315,9 @@ class Resyncs:
                 raise
             check_signature(commit, fresh)
             identity = fresh
-        records = await in_thread(lambda: _wanted(car, self._patterns))
-        return _Fetched(host, commit, identity, car, records)
+        patterns, epoch = self._patterns, self._epoch
+        records = await in_thread(lambda: _wanted(car, patterns))
+        return _Fetched(host, commit, identity, car, records, patterns, epoch)
 
     async def _renew(self, did: str) -> None:
         try:
@@ -359,7 +366,7 @@ class Resyncs:
         if fetched is None:
             if repo.before == "desynchronized":
                 self._ledger.move(repo, "desynchronized")
-            elif await self._drain(repo):
+            elif await self._drain(repo, repo.epoch):
                 self._ledger.move(repo, "incomplete")
             return
         if not repo.standing.active:
@@ -368,8 +375,13 @@ class Resyncs:
             return
         delivered = await self._ledger.records(repo)
         await self._deliver(repo, fetched, delivered)
-        if await self._drain(repo):
-            self._synchronized(repo)
+        if await self._drain(repo, fetched.epoch):
+            self._synchronized(repo, fetched.epoch)
+            if fetched.epoch < self._epoch:
+                # Something more is wanted since; whoever listed it has passed over this repo.
+                repo.reason = OLDER
+                self._ledger.move(repo, "incomplete")
+                self.schedule(repo, False)
 
     async def _deactivate(self, repo: Repo, told: _Inactive) -> None:
         """Its #account event was missed. The one that makes it active again wakes the repo."""
@@ -386,8 +398,9 @@ class Resyncs:
         if rest is not None:
             await rest
 
-    def _synchronized(self, repo: Repo) -> None:
-        repo.epoch, repo.reason = self._epoch, ""
+    def _synchronized(self, repo: Repo, epoch: int) -> None:
+        """`epoch` is that of the collections that were compared."""
+        repo.epoch, repo.reason = epoch, ""
         repo.attempts, repo.retry_at, repo.min_rev = 0, 0.0, None
         self._ledger.move(repo, "synchronized")
 
@@ -405,7 +418,9 @@ class Resyncs:
                 changes.append(("create" if before is None else "update", path, cid))
         # What was delivered and is no longer wanted stays as it is.
         changes += [
-            ("delete", path, None) for path in delivered if path.partition("/")[0] in self._patterns
+            ("delete", path, None)
+            for path in delivered
+            if path.partition("/")[0] in fetched.patterns
         ]
         self.counters.outcomes["done" if changes else "unchanged"] += 1
         if not changes:
@@ -434,7 +449,7 @@ class Resyncs:
                 else:
                     await asyncio.sleep(0)
 
-    async def _drain(self, repo: Repo) -> bool:
+    async def _drain(self, repo: Repo, epoch: int) -> bool:
         """Take the parked commits in order; whether the repo is as far as they are.
 
         False where one of them does not continue the chain: those from there on stay parked.
@@ -476,7 +491,7 @@ class Resyncs:
                     return False
         repo.parked = 0
         if refused:
-            self._synchronized(repo)
+            self._synchronized(repo, epoch)
             self._pipeline.doubt(repo)
             return False
         return True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.firehose.network import NOTE, Network, network
+from tests.firehose.network import NOTE, Network, network, until
 from tests.firehose.test_resync import GET_REPO, Model, follow, lost, note
 from tests.support.pds import FakePds
 from tests.support.repo import Repo
@@ -103,3 +104,68 @@ async def test_an_upstream_without_listings_is_followed_all_the_same() -> None:
         model = Model()
         async with net.consumer(backfill=True) as consumer:
             await follow(consumer, model, alice, {"old", "new"})
+
+
+async def test_a_collection_that_is_wanted_later_is_fetched_from_the_repos_that_have_it(
+    tmp_path: Path,
+) -> None:
+    with FakePds(by_collection=True) as relay:
+        async with network() as net:
+            alice = existing(net, relay, "alice", note("one"), "app.test.picture/p")
+            bob = existing(net, relay, "bob", note("two"))
+            carol = existing(net, relay, "carol", "app.test.picture/q")
+            options = with_listings(net, relay) | {"collections": ["app.test.note"]}
+            model = Model()
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await follow(consumer, model, alice, {"one"})
+                await follow(consumer, model, bob, {"two"})
+                await consumer.want("app.test.picture")
+                await follow(consumer, model, alice, {"one", "p"})
+                await follow(consumer, model, carol, {"q"})
+                net.write(alice, "live", collection="app.test.picture")
+                await follow(consumer, model, alice, {"one", "p", "live"})
+                await consumer.want("app.test.picture")
+            assert model.names(bob) == {"two"}
+            assert relay.requests[GET_REPO, alice.did] == 2
+            assert relay.requests[GET_REPO, bob.did] == 1
+            # At the next start it is nothing new.
+            options["collections"] = ["app.test.note", "app.test.picture"]
+            net.write(bob, "three")
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await follow(consumer, model, bob, {"two", "three"})
+            assert relay.requests[GET_REPO, alice.did] == 2
+            assert relay.requests[BY_COLLECTION, ""] == 2
+
+
+async def test_a_repo_that_is_being_fetched_when_more_is_wanted_is_fetched_again(
+    tmp_path: Path,
+) -> None:
+    with FakePds(by_collection=True) as relay:
+        async with network() as net:
+            alice = existing(net, relay, "alice", note("one"), "app.test.picture/p")
+            gate = relay.gates[alice.did] = threading.Event()
+            options = with_listings(net, relay) | {"collections": ["app.test.note"]}
+            model = Model()
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await until(lambda: relay.requests[GET_REPO, alice.did] == 1)
+                await consumer.want("app.test.picture")
+                await until(lambda: relay.requests[BY_COLLECTION, ""] >= 2)
+                gate.set()
+                await follow(consumer, model, alice, {"one", "p"})
+
+
+async def test_a_host_without_listings_by_collection_is_asked_what_its_repos_have(
+    tmp_path: Path,
+) -> None:
+    with FakePds() as pds:
+        async with network() as net:
+            alice = existing(net, pds, "alice", note("one"), "app.test.picture/p")
+            bob = existing(net, pds, "bob", note("two"))
+            options = with_listings(net, pds) | {"collections": ["app.test.note"]}
+            model = Model()
+            async with net.consumer(tmp_path / "s", **options) as consumer:
+                await follow(consumer, model, alice, {"one"})
+                await follow(consumer, model, bob, {"two"})
+                await consumer.want("app.test.picture")
+                await follow(consumer, model, alice, {"one", "p"})
+            assert pds.requests[GET_REPO, bob.did] == 1
