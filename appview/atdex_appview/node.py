@@ -43,6 +43,7 @@ from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
+from atdex_appview.http_protocol import HttpProtocol
 from atdex_appview.ingest import Ingest
 from atdex_appview.issuers import AccountKeys
 from atdex_appview.metrics import Metrics
@@ -392,6 +393,7 @@ def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event
 def _server(app: ASGIApp, on_ready: Callable[[], None]) -> _Server:
     config = uvicorn.Config(
         app,
+        http=HttpProtocol,
         log_config=None,
         access_log=False,
         ws="none",

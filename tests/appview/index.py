@@ -26,6 +26,7 @@ from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
+from atdex_appview.http_protocol import HttpProtocol
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import Notes, QuarantinedRecord, State
 from atdex_appview.status import IngestWord, Upstream
@@ -249,7 +250,10 @@ class Index:
         app = build_app(context, ingest=ingest, check_output=True)
         if federation is not None:
             app.router.lifespan_context = partial(_closing, federation)
-        with serve_app(app) as url, httpx.Client(base_url=url, timeout=20, trust_env=False) as http:
+        with (
+            serve_app(app, http=HttpProtocol) as url,
+            httpx.Client(base_url=url, timeout=20, trust_env=False) as http,
+        ):
             yield Node(http, url)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 from starlette.applications import Starlette
@@ -39,14 +41,16 @@ def serve_app(
     port: int = 0,
     tls: tuple[Path, Path] | None = None,
     websockets: bool = False,
+    http: type[asyncio.Protocol] | Literal["auto"] = "auto",
 ) -> Iterator[str]:
     """Serves `app` with uvicorn, and gives its base URL. Port 0: a free one.
 
-    `tls` are the files of a certificate and its key, for https.
+    `http` is what reads requests. `tls` are the files of a certificate and its key, for https.
     """
     listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(
         app,
+        http=http,
         log_config=None,
         log_level="warning",
         access_log=False,
