@@ -58,7 +58,7 @@ def _is_plain(value: Any, depth: int) -> bool:
     """Whether there is no float, no integer beyond 64 signed bits, and no excess of depth."""
     kind = type(value)
     if kind is int:
-        return INTEGER_MIN <= value <= INTEGER_MAX
+        return bool(INTEGER_MIN <= value <= INTEGER_MAX)
     if kind is not dict and kind is not list:
         return kind is not float
     if depth >= DEPTH_MAX:

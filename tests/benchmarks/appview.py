@@ -95,9 +95,11 @@ class Questions:
     def __init__(self, records: Records, datasets: int, seed: int) -> None:
         self._records, self._datasets = records, datasets
         self._dice = random.Random(seed)
-        self._words = words()
+        self._words: list[str] = words()
         # From the commonest to the rarest word, evenly on a logarithmic scale.
-        self._ranks = [round(VOCABULARY ** (n / (REPEATS - 1))) - 1 for n in range(REPEATS)]
+        self._ranks: list[int] = [
+            round(VOCABULARY ** (n / (REPEATS - 1))) - 1 for n in range(REPEATS)
+        ]
         self._texts = self._read_texts(records)
 
     @staticmethod
@@ -122,7 +124,7 @@ class Questions:
         return self._words[:COMMON]
 
     def phrase(self) -> str:
-        text = self._dice.choice(self._texts).split()
+        text: list[str] = self._dice.choice(self._texts).split()
         at = self._dice.randrange(len(text) - 1)
         return f'"{text[at]} {text[at + 1]}"'
 
@@ -145,14 +147,13 @@ class Questions:
         return self._records.dataset(self._dice.randrange(self._datasets))
 
     def filtered(self) -> str:
-        kind = self._dice.randrange(4)
-        more: dict[str, object] = [
+        more: tuple[dict[str, object], ...] = (
             {"tags": self._words[self._dice.randrange(30)]},
             {"license": self._dice.choice(LICENSES[:5])},
             {"minSamples": self._dice.randrange(2000), "maxSamples": 10**6},
             {"schema": self._records.schema(self._dice.randrange(50))},
-        ][kind]
-        return self.search(self.word(), **more)
+        )
+        return self.search(self.word(), **more[self._dice.randrange(len(more))])
 
     def kinds(self) -> dict[str, tuple[list[str], str]]:
         """Name to requests and target."""

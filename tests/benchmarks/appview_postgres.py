@@ -56,7 +56,7 @@ class Postgres:
         self._run("pg_ctl", "-D", f"{self._folder}/data", "-m", "fast", "stop")
 
     def fill(self, records: Records) -> None:
-        rows = []
+        rows: list[str] = []
         for part in records.parts():
             for chunk in read(part):
                 for op in (event.ops[0] for event in chunk):
