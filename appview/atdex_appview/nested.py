@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -13,7 +14,7 @@ from atdex_appview.store.base import IndexStore, StoredRecord
 from atdex_appview.views import UNREADABLE
 from atdex_lexicons.compare import nested_uris
 from atdex_lexicons.families import project
-from atdex_lexicons.model import Schema
+from atdex_lexicons.model import Model, Schema
 from atdex_xrpc.errors import InvalidRequest
 
 MAX_NESTED_SCHEMAS = 100
@@ -23,17 +24,30 @@ and real samples nest a handful."""
 MAX_NESTED_LEVELS = 8
 """Levels of references that are followed, one read of the store each."""
 
+SCHEMAS_KEPT = 1_000
+SMALL_BYTES = 10_000
+"""Schemas of up to so many bytes that are remembered as models: a few have most of the lenses, and
+each lens that comes is held against its two."""
+
 log = logging.getLogger(__name__)
 
 
 def schema_model(record: StoredRecord) -> Schema | None:
     """The schema in a record; None, and a line in the log, where its family cannot read it."""
+    read = _remembered if len(record.json) <= SMALL_BYTES else _read
     try:
-        model = project(record.collection, orjson.loads(record.json))
+        model = read(record.collection, record.json)
     except UNREADABLE as failure:
         log.error("a stored schema cannot be read: %r", failure, extra={"uri": record.uri})
         return None
     return model if isinstance(model, Schema) else None
+
+
+def _read(collection: str, json: bytes) -> Model:
+    return project(collection, orjson.loads(json))
+
+
+_remembered = lru_cache(SCHEMAS_KEPT)(_read)
 
 
 @dataclass(frozen=True, slots=True)
