@@ -18,7 +18,8 @@ from atdex_appview.feeds import bluesky
 from atdex_appview.feeds.pages import FeedPages
 from atdex_appview.methods import register
 from atdex_appview.status import Check, Health, IngestWord
-from atdex_xrpc import Server, ServiceAuth
+from atdex_xrpc import Callers, RateLimit, Server, ServiceAuth
+from atdex_xrpc.subscription import StreamLimits
 
 SERVICE_ID = "#atdex_node"
 SERVICE_TYPE = "AtdexNode"
@@ -32,12 +33,16 @@ def build_app(
     *,
     ingest: Callable[[], IngestWord] = lambda: "absent",
     auth: ServiceAuth | None = None,
+    rate: RateLimit | None = None,
+    callers: Callers | None = None,
+    streams: StreamLimits | None = None,
     check_output: bool = False,
 ) -> Starlette:
     """The application over open stores; it starts nothing and closes nothing.
 
-    `ingest` says how the firehose task is, `auth` checks the tokens of callers. `check_output`
-    validates every answer: for tests.
+    `ingest` says how the firehose task is. `auth` checks the tokens of callers, `rate` limits them,
+    `callers` knows who they are behind proxies, `streams` bounds how many follow the change stream.
+    `check_output` validates every answer: for tests.
     """
     health = Health(
         checks={
@@ -56,6 +61,9 @@ def build_app(
         health=health,
         did_document=did_document(context),
         auth=auth,
+        rate=rate,
+        callers=callers,
+        streams=streams,
     )
     register(server, context)
     app = server.app()

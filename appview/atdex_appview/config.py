@@ -22,7 +22,10 @@ from atdex_appview import settings as kinds
 from atdex_appview.errors import ConfigError
 from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed, read_feeds
 from atdex_appview.settings import Setting, WrongValue
+from atdex_appview.slow import DEFAULT_MS
+from atdex_appview.stream.log import DEFAULT_EVENTS, DEFAULT_HOURS
 from atdex_lexicons.families import collections
+from atdex_xrpc.callers import MAX_PROXIES
 from atdex_xrpc.fusion import MAX_SERVICES
 
 FILE_NAME = "atdex.toml"
@@ -226,6 +229,41 @@ class NodeConfig:
     )
     announce_per_hour: int = _setting(
         10, kinds.integer(1, 300), "integer", "Announcements within an hour at most."
+    )
+    rate_limit: int = _setting(
+        3000,
+        kinds.integer(0, 10_000_000),
+        "integer",
+        "Points that one caller has in `rate_limit_seconds`; an ordinary query costs one, a search "
+        "five. 0: no limit.",
+    )
+    rate_limit_seconds: int = _setting(
+        300, kinds.integer(1, 86_400), "integer", "Seconds for which `rate_limit` holds."
+    )
+    proxies: int = _setting(
+        0,
+        kinds.integer(0, MAX_PROXIES),
+        "integer",
+        "Reverse proxies of yours that every request comes through: so many entries of "
+        "X-Forwarded-For are believed, from the right.",
+    )
+    stream_events: int = _setting(
+        DEFAULT_EVENTS,
+        kinds.integer(1000, 100_000_000),
+        "integer",
+        "Changes that subscribeRecords can repeat at most.",
+    )
+    stream_hours: int = _setting(
+        int(DEFAULT_HOURS),
+        kinds.integer(1, 8760),
+        "integer",
+        "Hours for which it can repeat them at most.",
+    )
+    slow_query_ms: int = _setting(
+        DEFAULT_MS,
+        kinds.integer(0, 600_000),
+        "integer",
+        "Milliseconds from which on a query is logged as slow, by the shape of its parameters.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info",

@@ -11,9 +11,11 @@ from atdex_appview.feeds.posts import Posts
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
 from atdex_appview.search import SearchIndex
+from atdex_appview.slow import SlowQueries
 from atdex_appview.state import State
 from atdex_appview.status import Upstream
 from atdex_appview.store.base import IndexStore
+from atdex_appview.stream.changes import ChangeStream
 from atdex_firehose.stats import Backfill
 from atdex_lexicons import Catalog
 from atdex_lexicons.families import collections as family_collections
@@ -71,3 +73,6 @@ class Context:
     posts: Posts | None = None
     """The account that declares the feeds on Bluesky, and the posts for them: both, or neither."""
     allow_private_hosts: bool = False
+    stream: ChangeStream | None = None
+    """What subscribeRecords tells; None for an application over stores that nobody writes."""
+    slow: SlowQueries = field(default_factory=SlowQueries)

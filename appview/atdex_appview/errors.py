@@ -14,6 +14,9 @@ AppviewError
 ├── AccountError              the operator's own account on its PDS
 │   ├── AccountUnavailable    its service does not answer now (theirs: try again later)
 │   └── AccountRefused        its service refuses the login or the request (the operator's)
+├── StreamError
+│   ├── StreamUnavailable     the change stream cannot be read or written (ours)
+│   └── FellBehind            a reader was overtaken by the window of the stream (the reader's)
 ├── QueryTooLong              a search for too much at once (the caller's)
 ├── NotTakenUp                the node on a data folder does not react (the operator's)
 ├── InvalidPosition           a cursor that no page of ours has issued (the caller's)
@@ -211,6 +214,33 @@ class NotTakenUp(AppviewError):
             f"what uses {self.folder} has not reacted within {self.seconds:g} s; the request "
             "stands, and is done by the next node that starts there"
         )
+
+
+class StreamError(AppviewError):
+    """The change stream."""
+
+
+class StreamUnavailable(StreamError):
+    """Ours: the log of the change stream cannot answer or write."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the change stream in {self.path} is unavailable: {self.reason}"
+
+
+class FellBehind(StreamError):
+    """The reader's: what comes after `seq` is not kept any more, or only for who is slower."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(seq)
+        self.seq = seq
+
+    def __str__(self) -> str:
+        return f"the reader of the change stream fell behind, at {self.seq}"
 
 
 class InvalidPosition(AppviewError):

@@ -7,6 +7,7 @@ nobody scrapes does no work for it. Counters start at 0 with the process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -25,10 +26,29 @@ from atdex_lexicons.model import KINDS
 PATH = "/metrics"
 
 
-class Metrics(Collector):
-    """Reads `stats`, `writer` and `store` anew at each `collect`; on their event loop only."""
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How it goes with those who ask. `slow` counts by method, the others as their metrics say."""
 
-    def __init__(self, stats: Callable[[], Stats], writer: Writer, store: IndexStore) -> None:
+    limited: int = 0
+    slow: Mapping[str, int] = field(default_factory=dict)
+    streams: int = 0
+    stream_seq: int = 0
+    stream_kept: int = 0
+
+
+class Metrics(Collector):
+    """Reads `stats`, `writer`, `store` and `serving` anew at each `collect`; on their event loop
+    only."""
+
+    def __init__(
+        self,
+        stats: Callable[[], Stats],
+        writer: Writer,
+        store: IndexStore,
+        serving: Callable[[], Serving],
+    ) -> None:
+        self._serving = serving
         self._stats = stats
         self._writer = writer
         self._store = store
@@ -39,6 +59,7 @@ class Metrics(Collector):
         yield from _upstreams(stats.upstreams)
         yield from _repos(stats)
         yield from self._index()
+        yield from _answering(self._serving())
 
     def app(self) -> Starlette:
         """`GET /metrics`, in the text format that the scraper asks for."""
@@ -68,6 +89,14 @@ class Metrics(Collector):
         held: dict[str, int] = {kind: counts[kind] for kind in KINDS}
         yield _gauges("records", "Records that are served", "kind", held)
         yield _gauge("publishers", "Active accounts with records", counts["publishers"])
+
+
+def _answering(serving: Serving) -> Iterator[Metric]:
+    yield _counter("requests_limited", "Requests refused by the rate limit", serving.limited)
+    yield _counters("slow_queries", "Queries that took long", "method", serving.slow)
+    yield _gauge("stream_followers", "Who follows the change stream now", serving.streams)
+    yield _gauge("stream_seq", "Number of the last change told", serving.stream_seq)
+    yield _gauge("stream_kept", "Changes that can be told again", serving.stream_kept)
 
 
 def _firehose(stats: Stats) -> Iterator[Metric]:

@@ -19,6 +19,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -46,15 +47,18 @@ from atdex_appview.graph.reach import Reaches
 from atdex_appview.http_protocol import HttpProtocol
 from atdex_appview.ingest import Ingest
 from atdex_appview.issuers import AccountKeys
-from atdex_appview.metrics import Metrics
-from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE
+from atdex_appview.limited import LimitedPages
+from atdex_appview.metrics import Metrics, Serving
+from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE, STREAM_FILE
 from atdex_appview.rebuild.rebuilding import Rebuild
 from atdex_appview.recovery import fetch_anew, is_behind
 from atdex_appview.search import SearchIndex
+from atdex_appview.slow import SlowQueries
 from atdex_appview.state import State
 from atdex_appview.status import IngestWord, UpstreamWatch
 from atdex_appview.store.base import Change
 from atdex_appview.store.duckdb import DuckDBStore
+from atdex_appview.stream.changes import ChangeStream
 from atdex_appview.writer import Writer
 from atdex_firehose import Consumer, ResyncPolicy
 from atdex_firehose.directory import Directory
@@ -63,7 +67,9 @@ from atdex_firehose.mentions import Mentions
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_lexicons import Catalog
 from atdex_lexicons.families import collections as family_collections
-from atdex_xrpc import ServiceAuth
+from atdex_xrpc import Callers, RateLimit, ServiceAuth
+from atdex_xrpc.sockets import MAX_IN_BYTES, StreamSockets
+from atdex_xrpc.subscription import Places, StreamLimits
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +97,24 @@ class Node:
         ingest: Ingest,
         rebuild: Rebuild,
         auth: ServiceAuth,
+        rate: RateLimit | None,
+        callers: Callers,
         announcer: Announcer | None,
     ) -> None:
         """Use `open_node`."""
         self.context = context
-        self.app = build_app(context, ingest=self._ingest_word, auth=auth)
-        self.metrics = Metrics(consumer.stats, writer, context.store)
+        places = Places()
+        app: ASGIApp = build_app(
+            context,
+            ingest=self._ingest_word,
+            auth=auth,
+            rate=rate,
+            callers=callers,
+            streams=StreamLimits(places),
+        )
+        self.app = app if rate is None else LimitedPages(app, rate)
+        serving = partial(_serving, context, rate, places)
+        self.metrics = Metrics(consumer.stats, writer, context.store, serving)
         self._consumer = consumer
         self._writer = writer
         self._ingest = ingest
@@ -151,6 +169,13 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             DuckDBStore.open, folder / RECORDS_FILE, memory_limit_mb=config.memory_limit_mb
         )
         stack.callback(store.close)
+        stream = await ChangeStream.open(
+            folder / STREAM_FILE,
+            store,
+            max_events=config.stream_events,
+            max_hours=config.stream_hours,
+        )
+        stack.callback(stream.close)
         search = await asyncio.to_thread(SearchIndex.open, folder / SEARCH_FOLDER)
         stack.callback(search.close)
         state = await State.open(folder / STATE_FILE)
@@ -227,6 +252,8 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
             allow_private_hosts=config.allow_private_hosts,
             federation=federation,
+            stream=stream,
+            slow=SlowQueries(config.slow_query_ms / 1000),
         )
         announcer = await stack.enter_async_context(_announcer(config, context, feeds_file))
         writer = Writer(
@@ -257,7 +284,11 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             pause=ingest.paused,
             fetch=None if config.jetstream is not None else consumer.record,
         )
-        yield Node(context, consumer, writer, ingest, rebuild, auth, announcer)
+        callers = Callers(config.proxies)
+        rate = None
+        if config.rate_limit:
+            rate = RateLimit(config.rate_limit, config.rate_limit_seconds, callers=callers)
+        yield Node(context, consumer, writer, ingest, rebuild, auth, rate, callers, announcer)
 
 
 def _follow(
@@ -288,6 +319,17 @@ async def _announcer(
             context.feeds[config.announce],
             per_hour=config.announce_per_hour,
         )
+
+
+def _serving(context: Context, rate: RateLimit | None, places: Places) -> Serving:
+    stream = context.stream
+    return Serving(
+        limited=0 if rate is None else rate.refused,
+        slow=context.slow.counts,
+        streams=places.open,
+        stream_seq=stream.last if stream else 0,
+        stream_kept=stream.kept if stream else 0,
+    )
 
 
 def _posts(file: FeedsFile, config: NodeConfig) -> Posts | None:
@@ -335,7 +377,9 @@ async def _run(
         loop.add_signal_handler(number, _on_signal, loop, number, stop)
     async with open_node(config, port=port) as node:
         server = _server(
-            Busy(node.app), lambda: ready(f"atdex node listening on {_url(config.host, port)}")
+            Busy(node.app),
+            lambda: ready(f"atdex node listening on {_url(config.host, port)}"),
+            ws=StreamSockets,
         )
         servers = [server]
         serving = {asyncio.create_task(server.serve([listener]), name="server")}
@@ -390,13 +434,21 @@ def _on_signal(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event
     loop.remove_signal_handler(number)
 
 
-def _server(app: ASGIApp, on_ready: Callable[[], None]) -> _Server:
+def _server(
+    app: ASGIApp,
+    on_ready: Callable[[], None],
+    *,
+    ws: type[StreamSockets] | Literal["none"] = "none",
+) -> _Server:
     config = uvicorn.Config(
         app,
         http=HttpProtocol,
         log_config=None,
         access_log=False,
-        ws="none",
+        ws=ws,
+        ws_max_size=MAX_IN_BYTES,
+        ws_per_message_deflate=False,
+        proxy_headers=False,  # it would believe whoever is on this machine; see `callers`
         lifespan="off",
         timeout_graceful_shutdown=REQUEST_GRACE_SECONDS,
         server_header=False,

@@ -7,3 +7,4 @@ from typing import Final
 RECORDS_FILE: Final = "records.duckdb"
 SEARCH_FOLDER: Final = "search"
 STATE_FILE: Final = "state.sqlite"
+STREAM_FILE = "stream.sqlite"

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -161,13 +161,16 @@ class State:
         folded = _Folded(batch)
         async with self._saving:
             with self._available():
-                await self._database.execute("BEGIN IMMEDIATE")
                 try:
+                    await self._database.execute("BEGIN IMMEDIATE")
                     for statement, rows in folded.statements():
                         await self._database.executemany(statement, rows)
                     await self._database.execute("COMMIT")
                 except BaseException:
-                    await self._database.execute("ROLLBACK")
+                    # The thread works in order, so this comes after a BEGIN that was cancelled
+                    # before it was executed; where there was none, there is nothing to undo.
+                    with suppress(sqlite3.OperationalError):
+                        await self._database.execute("ROLLBACK")
                     raise
 
     async def get(self, uri: str) -> QuarantinedRecord | None:

@@ -42,6 +42,8 @@ class DatasetHit:
     highlights: Mapping[str, str]
     first_seen: str
     conformance: str
+    verified: bool
+    """Whether a signature of the publisher stands behind it: by the node's word, like the rest."""
     path: tuple[str, ...] | None
     """With `viewable_as`: the lenses that lead to that schema, in order; none where it has it."""
     sources: tuple[str, ...]
@@ -266,6 +268,7 @@ def as_hit(checked: Checked, sources: tuple[str, ...], *, score: float | None = 
         highlights=view.get("highlights", {}),
         first_seen=view["firstSeen"],
         conformance=view["conformance"],
+        verified=view.get("verified", True),
         path=tuple(view["path"]["lenses"]) if "path" in view else None,
         sources=sources,
         view=view,

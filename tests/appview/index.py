@@ -27,7 +27,9 @@ from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
 from atdex_appview.http_protocol import HttpProtocol
+from atdex_appview.limited import LimitedPages
 from atdex_appview.search import SearchIndex
+from atdex_appview.slow import SlowQueries
 from atdex_appview.state import Notes, QuarantinedRecord, State
 from atdex_appview.status import IngestWord, Upstream
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
@@ -51,6 +53,7 @@ from atdex_lexicons.model import (
     Schema,
     Verification,
 )
+from atdex_xrpc import Callers, RateLimit
 from tests.appview.records import rev
 from tests.support.http import serve_app
 
@@ -228,6 +231,9 @@ class Index:
         posts: Posts | None = None,
         allow_private_hosts: bool = False,
         federation: Federation | None = None,
+        slow: SlowQueries | None = None,
+        rate: RateLimit | None = None,
+        callers: Callers | None = None,
     ) -> Iterator[Node]:
         """`federation` is closed with the server."""
         context = Context(
@@ -246,12 +252,14 @@ class Index:
             posts=posts,
             allow_private_hosts=allow_private_hosts,
             federation=federation,
+            slow=slow or SlowQueries(),
         )
-        app = build_app(context, ingest=ingest, check_output=True)
+        app = build_app(context, ingest=ingest, rate=rate, callers=callers, check_output=True)
         if federation is not None:
             app.router.lifespan_context = partial(_closing, federation)
+        whole = app if rate is None else LimitedPages(app, rate)
         with (
-            serve_app(app, http=HttpProtocol) as url,
+            serve_app(whole, http=HttpProtocol) as url,
             httpx.Client(base_url=url, timeout=20, trust_env=False) as http,
         ):
             yield Node(http, url)

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atdex_appview.etags import tag_of
 from atdex_appview.feeds.conditional import http_date, is_current
 from atdex_appview.feeds.definition import read_feeds
 from atdex_appview.feeds.syndication import ATOM, Channel, Entry, atom, json_feed, plain, rss
 from atdex_appview.store.base import Delete
 from atdex_lexicons.families import to_record
+from atdex_xrpc.etags import tag_of
 from tests.appview.index import ALICE, BOB, CLASSIC, Index, Node, dataset
 
 SCHEMA = f"at://{ALICE}/science.alt.dataset.schema/3kschema22222"

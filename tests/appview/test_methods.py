@@ -486,6 +486,29 @@ def test_check_record_refuses_what_ingestion_refuses_beyond_the_lexicon(
     assert reason in problem["reason"]
 
 
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (1.5, "/contentMetadata/a"),
+        (1e300, "/contentMetadata/a"),
+        (2**63, "/contentMetadata/a"),
+        ({"$link": "no CID"}, "/contentMetadata/a/$link"),
+        ({"$bytes": 7}, "/contentMetadata/a"),
+    ],
+)
+def test_check_record_says_what_no_record_can_hold(
+    index: Index, node: Node, value: Any, path: str
+) -> None:
+    image = publish_schema(index)
+    [good] = index.publish(ALICE, dataset("good", image.uri))
+    record = node.ask("getDataset", uri=good.uri)["dataset"]["record"]
+    record |= {"contentMetadata": {"a": value}}
+    answer = node.call("checkRecord", {"collection": good.collection, "record": record})
+    assert answer["valid"] is False
+    assert [problem["path"] for problem in answer["problems"]] == [path]
+    assert "conformance" not in answer
+
+
 def test_check_record_follows_the_references(index: Index, node: Node) -> None:
     image = publish_schema(index)
     [good] = index.publish(ALICE, dataset("good", image.uri))

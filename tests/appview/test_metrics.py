@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from atdex.cli import run
-from atdex_appview.metrics import Metrics
+from atdex_appview.metrics import Metrics, Serving
 from atdex_appview.state import Notes, QuarantinedRecord
 from atdex_appview.store.base import Delete
 from atdex_appview.writer import Writer
@@ -85,7 +86,8 @@ def scraped(text: str) -> dict[tuple[str, str], float]:
 def test_a_scrape_shows_what_was_counted_by_reason_state_and_upstream(index: Index) -> None:
     index.publish(ALICE, dataset("retina", f"at://{ALICE}/science.alt.dataset.schema/3k2a"))
     writer = Writer(index.store, index.search, index.state)
-    app = Metrics(lambda: STATS, writer, index.store).app()
+    serving = Serving(limited=3, slow={"a.b.c": 2}, streams=4, stream_seq=9, stream_kept=8)
+    app = Metrics(lambda: STATS, writer, index.store, lambda: serving).app()
     with serve_app(app) as url:
         answer = httpx.get(f"{url}/metrics", trust_env=False, timeout=DEADLINE)
         assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -103,6 +105,10 @@ def test_a_scrape_shows_what_was_counted_by_reason_state_and_upstream(index: Ind
     assert found["atdex_firehose_unacked", ""] == 12
     assert found["atdex_records", "dataset"] == 1
     assert found["atdex_publishers", ""] == 1
+    assert found["atdex_requests_limited_total", ""] == 3
+    assert found["atdex_slow_queries_total", "a.b.c"] == 2
+    assert found["atdex_stream_followers", ""] == 4
+    assert found["atdex_stream_seq", ""] - found["atdex_stream_kept", ""] == 1
 
 
 async def test_the_writer_counts_what_it_made_durable(tmp_path: Path) -> None:
@@ -134,7 +140,8 @@ def test_every_metric_is_documented_with_its_label_and_help(index: Index) -> Non
         )
     }
     names = set()
-    for family in Metrics(lambda: STATS, writer, index.store).collect():
+    serving = partial(Serving, slow={"a.b.c": 1})
+    for family in Metrics(lambda: STATS, writer, index.store, serving).collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         names.add(name)
         label = next((next(iter(s.labels), None) for s in family.samples), None)

@@ -47,6 +47,18 @@ def invalid(
     )
 
 
+async def test_a_cancelled_save_leaves_nothing_half_done_and_the_next_one_works(
+    state: State,
+) -> None:
+    for delay in (0.0, 0.0, 0.0005, 0.001, 0.002):
+        saving = asyncio.create_task(put(state, invalid("a")))
+        await asyncio.sleep(delay)
+        saving.cancel()
+        await asyncio.gather(saving, return_exceptions=True)
+    await asyncio.gather(*(put(state, invalid(str(n))) for n in range(5)))
+    assert set(kept_in(state)) >= {str(n) for n in range(5)}
+
+
 async def put(state: State, *records: QuarantinedRecord) -> None:
     await state.save([Notes(quarantined=records)])
 

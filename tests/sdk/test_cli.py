@@ -165,6 +165,12 @@ def test_show_prints_a_record_of_every_kind(
     assert view["record"]["$type"].startswith("science.alt.dataset.")
 
 
+def test_show_says_so_where_no_signature_was_verified(node: FakeNode, atdex_: Any) -> None:
+    assert "signature" not in atdex_("show", DATASET, "--node", node.url).out
+    node.lies[DATASET] = {"verified": False}
+    assert "none was verified" in atdex_("show", DATASET, "--node", node.url).out
+
+
 def test_show_finds_a_label_also_at_a_node_that_does_not_list_labels(
     node: FakeNode, atdex_: Any
 ) -> None:

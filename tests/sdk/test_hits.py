@@ -45,6 +45,13 @@ def test_a_hit_says_what_the_record_and_the_node_say(node: FakeNode) -> None:
     assert "set-0" in repr(hit)
 
 
+def test_a_hit_says_whether_a_signature_stands_behind_it(node: FakeNode) -> None:
+    signed, unsigned = fill(node, 2)
+    node.lies[unsigned] = {"verified": False}
+    verified = {hit.uri: hit.verified for hit in atdex.search("set", node=node.url)}
+    assert verified == {signed: True, unsigned: False}
+
+
 def test_pages_are_asked_for_as_they_are_needed_and_each_once(node: FakeNode) -> None:
     uris = fill(node, 230)
     results = atdex.search("set", limit=None, node=node.url)

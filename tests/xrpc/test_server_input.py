@@ -11,13 +11,31 @@ import orjson
 import pytest
 from starlette.types import Message, Scope
 
+from atdex_xrpc import RegistrationError, Request, Server
 from tests.support.http import serve_app
 from tests.xrpc import raw
-from tests.xrpc.documents import service
+from tests.xrpc.documents import catalog, service
 from tests.xrpc.test_server_routing import assert_error
 
 STORE = "/xrpc/com.example.store"
 GOOD = {"name": "a", "record": {"text": "b"}}
+
+
+def test_what_the_handler_judges_itself_is_handed_over_as_it_came() -> None:
+    server = Server(catalog(), check_output=True)
+
+    async def judged(request: Request) -> Any:
+        return {"name": repr(request.input["record"])[:20], "dry": False}
+
+    server.method("com.example.store", judged, unchecked=("record",))
+    with serve_app(server.app()) as url:
+        good = httpx.post(f"{url}{STORE}", json={"name": "a", "record": {"x": 1.5}})
+        assert good.json()["name"] == "{'x': 1.5}"
+        for wrong in ({"name": 1.5, "record": {}}, {"name": "a"}, {"name": "a", "record": 1.5}):
+            assert_error(httpx.post(f"{url}{STORE}", json=wrong), 400, "InvalidRequest")
+    for member in ("name", "nothing"):
+        with pytest.raises(RegistrationError, match=member):
+            Server(catalog()).method("com.example.store", judged, unchecked=(member,))
 
 
 def params(http: httpx.Client, query: str) -> object:

@@ -20,7 +20,9 @@ from atdex_xrpc import NodeUnavailable, RegistrationError, Server, routes
 from tests.support.http import serve_app
 from tests.xrpc.documents import catalog, echo, service
 
-EXPOSED = "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After"
+EXPOSED = (
+    "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After, ETag"
+)
 
 
 def assert_error(answer: httpx.Response, status: int, error: str) -> None:

@@ -23,7 +23,8 @@ _EVERY_ANSWER: tuple[Header, ...] = (
     (b"access-control-allow-origin", b"*"),
     (
         b"access-control-expose-headers",
-        b"RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After",
+        b"RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After, "
+        b"ETag",
     ),
     # An answer quotes text that anybody published: a browser must not read it as a page.
     (b"x-content-type-options", b"nosniff"),

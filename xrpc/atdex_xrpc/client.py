@@ -12,7 +12,7 @@ is followed; `error.transient` says whether another attempt makes sense.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from time import monotonic
 from types import TracebackType
@@ -193,8 +193,10 @@ class AsyncClient(_Base):
 
     async def subscribe(
         self, nsid: str, params: Mapping[str, Any] | None = None, **more: Any
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """The messages of an event stream, over one connection of its own, until it ends.
+
+        Who leaves earlier closes it: `async with aclosing(client.subscribe(…)) as messages`.
 
         Ends where the service closes the stream without an error. Raises what the service says in
         an error frame as InvalidRequest with its name (`FutureCursor`, `ConsumerTooSlow`), what it
@@ -205,7 +207,7 @@ class AsyncClient(_Base):
         from atdex_xrpc.subscribe import messages
 
         call = self._query(nsid, params, more)
-        async with aclosing(messages(call, self._catalog)) as found:  # type: ignore[type-var]
+        async with aclosing(messages(call, self._catalog)) as found:
             async for message in found:
                 yield message
 

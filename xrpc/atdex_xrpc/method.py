@@ -7,7 +7,7 @@ Each stage may answer with an XrpcError; nothing after it runs then.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from atdex_xrpc.errors import (
     XrpcError,
     shown,
 )
+from atdex_xrpc.etags import revalidated
 from atdex_xrpc.jsontext import BadJson, parse_json
 from atdex_xrpc.params import parse_query
 from atdex_xrpc.rate_limit import Cost, RateLimit
@@ -95,6 +96,8 @@ class Method:
         *,
         door: Door,
         cost: Cost,
+        revalidate: bool,
+        unchecked: Collection[str],
         check_output: bool,
     ) -> None:
         kind = catalog.kind(nsid) if nsid in catalog else None
@@ -105,7 +108,13 @@ class Method:
                 if kind is None
                 else f"a {kind} has no request and answer",
             )
+        if revalidate and kind != "query":
+            raise RegistrationError(nsid, "the answer of a procedure is not kept by anybody")
         main = catalog.document(nsid)["defs"]["main"]
+        declared = main.get("input", {}).get("schema", {}).get("properties", {})
+        for name in unchecked:
+            if declared.get(name, {}).get("type") != "unknown":
+                raise RegistrationError(nsid, f"its input has no {name} of type unknown")
         self.nsid = nsid
         self.verbs = ("GET", "HEAD", "OPTIONS") if kind == "query" else ("POST", "OPTIONS")
         self._catalog = catalog
@@ -113,6 +122,8 @@ class Method:
         self._limits = limits
         self._door = door
         self._cost = cost
+        self._revalidate = revalidate
+        self._unchecked = frozenset(unchecked)
         self._check = check_output
         self._takes = _Encoding(main["input"]["encoding"]) if "input" in main else None
         self._is_procedure = kind == "procedure"
@@ -146,6 +157,8 @@ class Method:
             error.with_headers(left)
             raise
         answer = self._output(value)
+        if self._revalidate:
+            answer = revalidated(answer, scope)
         return answer.with_headers(left) if left else answer
 
     def _take(self, scope: Scope, request: Request) -> Mapping[str, str]:
@@ -177,12 +190,21 @@ class Method:
             return raw
         try:
             value = parse_json(raw)
-            self._catalog.validate_input(self.nsid, value)
+            self._catalog.validate_input(self.nsid, self._to_check(value))
         except BadJson as error:
             raise InvalidRequest(f"the input is {error}") from None
         except Invalid as error:
             raise InvalidRequest(listed(error.problems)) from None
         return value
+
+    def _to_check(self, value: Any) -> Any:
+        """The input with objects that the handler checks itself taken as good."""
+        if not self._unchecked or not isinstance(value, dict):
+            return value
+        return {
+            name: {} if name in self._unchecked and isinstance(part, dict) else part
+            for name, part in value.items()
+        }
 
     def _output(self, value: Any) -> Answer:
         if self._gives is None:

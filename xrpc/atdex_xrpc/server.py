@@ -11,7 +11,7 @@ server, which logs it with its traceback.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -82,12 +82,24 @@ class Server:
         if did_document is not None:
             self._endpoints["/.well-known/did.json"] = constant_page(did_document)
 
-    def method(self, nsid: str, handler: Handler, *, cost: Cost = 1) -> Server:
+    def method(
+        self,
+        nsid: str,
+        handler: Handler,
+        *,
+        cost: Cost = 1,
+        revalidate: bool = False,
+        unchecked: Collection[str] = (),
+    ) -> Server:
         """Serves `nsid` with `handler`; returns the server, so that calls chain.
 
-        `cost`: the points of a call, where there is a rate limit. Raises RegistrationError where
-        the catalog has no query or procedure of that name, where it has a handler already, and
-        after `app()`.
+        `cost`: the points of a call, where there is a rate limit. `revalidate`: answers carry an
+        entity tag, and who has the same answer already is told so with 304; for queries whose
+        answer is the same for everybody. `unchecked`: members of the input, of type unknown, whose
+        content the handler judges itself; they may break the data model.
+
+        Raises RegistrationError where the catalog has no query or procedure of that name or these
+        options do not fit it, where it has a handler already, and after `app()`.
         """
         self._register(
             nsid,
@@ -98,6 +110,8 @@ class Server:
                 self._limits,
                 door=self._door,
                 cost=cost,
+                revalidate=revalidate,
+                unchecked=unchecked,
                 check_output=self._check_output,
             ),
         )

@@ -10,7 +10,7 @@ One connection: where it ends, the iteration raises, and who reads on opens anot
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from atdex_lexicons.errors import Invalid
@@ -28,7 +28,7 @@ PING_SECONDS = 20.0
 """Between two looks whether the other side is there, and for it to answer."""
 
 
-async def messages(call: Call, catalog: Catalog | None) -> AsyncIterator[Message]:
+async def messages(call: Call, catalog: Catalog | None) -> AsyncGenerator[Message, None]:
     """The messages of one connection. See `AsyncClient.subscribe` for what is raised."""
     import httpx
     from websockets.asyncio.client import connect

@@ -18,7 +18,6 @@ from starlette.types import Receive, Scope, Send
 from atdex_appview.context import Context
 from atdex_appview.croissant.document import Described, croissant
 from atdex_appview.errors import StoreError
-from atdex_appview.etags import revalidated
 from atdex_appview.lookup import canonical_uri
 from atdex_appview.nested import nested_schemas, schema_model
 from atdex_appview.store.base import StoredRecord
@@ -37,6 +36,7 @@ from atdex_xrpc.errors import (
     XrpcError,
     shown,
 )
+from atdex_xrpc.etags import revalidated
 from atdex_xrpc.params import parse_query
 from atdex_xrpc.routes import MAX_URL_BYTES
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
-from atdex_appview.etags import has_tag
+from atdex_xrpc.etags import has_tag
 
 
 def http_date(seconds: int) -> str:

@@ -28,7 +28,6 @@ from starlette.routing import Route
 
 from atdex_appview.context import Context
 from atdex_appview.errors import SearchError, StoreError
-from atdex_appview.etags import tag_of
 from atdex_appview.feeds.conditional import http_date, is_current
 from atdex_appview.feeds.definition import Feed
 from atdex_appview.feeds.reading import read_page
@@ -41,6 +40,7 @@ from atdex_lexicons.families.app_bsky_atdata import FAMILY
 from atdex_lexicons.model import Dataset
 from atdex_xrpc.answers import Answer, error_answer
 from atdex_xrpc.errors import NodeUnavailable, NotFound, shown
+from atdex_xrpc.etags import tag_of
 
 log = logging.getLogger(__name__)
 

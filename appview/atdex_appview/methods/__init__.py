@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
@@ -25,11 +26,13 @@ from atdex_appview.methods import (
     records,
     resolve_schema,
     schemas,
+    subscribe,
 )
 from atdex_lexicons.families.app_bsky_atdata import FAMILY
 from atdex_lexicons.families.science_alt_dataset import FAMILY as ENTRIES
 from atdex_xrpc import Request, Server
 from atdex_xrpc.errors import InvalidRequest, NodeUnavailable
+from atdex_xrpc.rate_limit import Cost
 
 log = logging.getLogger(__name__)
 
@@ -104,17 +107,72 @@ FEED_GENERATOR: Mapping[str, Method] = MappingProxyType(
 """What Bluesky asks a feed generator, by NSID."""
 
 
+SEARCH_COST = 5
+FEDERATED_COST = 25
+
+
+def _search_cost(request: Request) -> int:
+    return FEDERATED_COST if request.params.get("federate") else SEARCH_COST
+
+
+COSTS: Mapping[str, Cost] = MappingProxyType(
+    {
+        "searchDatasets": _search_cost,
+        "getLensPath": SEARCH_COST,
+        "listReachableSchemas": SEARCH_COST,
+        "getFeed": SEARCH_COST,
+        "getFeedSkeleton": 3,
+        "checkRecord": 3,
+        "getDatasets": 2,
+        "getEntries": 2,
+        "compareSchemas": 2,
+    }
+)
+"""Points of the methods that cost more than a look-up or a page. One that asks other nodes makes
+work for all of them."""
+
+REVALIDATED = frozenset(
+    {
+        "getDataset",
+        "getDatasets",
+        "getSchema",
+        "resolveSchema",
+        "compareSchemas",
+        "getLens",
+        "resolveLabel",
+        "resolveBlobs",
+        "getEntry",
+        "getEntries",
+    }
+)
+"""Queries about records that are named: who asks again has the same answer, as a rule."""
+
+UNCHECKED: Mapping[str, tuple[str, ...]] = MappingProxyType({"checkRecord": ("record",)})
+"""Members of inputs that may be anything, because what is wrong with them is the answer."""
+
+SUBSCRIBE = f"{FAMILY.name}.subscribeRecords"
+
+
 def register(server: Server, context: Context) -> Server:
-    """Every method of the table, on `server`."""
+    """Every method of the tables, on `server`, and the change stream where there is one."""
     for family, methods in ((FAMILY, METHODS), (ENTRIES, CLASSIC)):
         for name, method in methods.items():
-            server.method(f"{family.name}.{name}", partial(_answer, method, context))
+            server.method(
+                f"{family.name}.{name}",
+                partial(_answer, method, context),
+                cost=COSTS.get(name, 1),
+                revalidate=name in REVALIDATED,
+                unchecked=UNCHECKED.get(name, ()),
+            )
+    if context.stream is not None:
+        server.subscription(SUBSCRIBE, partial(subscribe.subscribe_records, context))
     for nsid, method in FEED_GENERATOR.items():
         server.method(nsid, partial(_answer, method, context))
     return server
 
 
 async def _answer(method: Method, context: Context, request: Request) -> Any:
+    started = perf_counter()
     try:
         return await method(context, request)
     except InvalidPosition as wrong:
@@ -122,3 +180,5 @@ async def _answer(method: Method, context: Context, request: Request) -> Any:
     except (StoreError, SearchError, StateError) as failure:
         log.error("%s failed: %s", request.nsid, failure)
         raise NodeUnavailable("the index does not answer.") from failure
+    finally:
+        context.slow.took(request, perf_counter() - started)

@@ -187,6 +187,53 @@ Change = RepoChange | Reread | HandleChange | StatusChange
 
 
 @dataclass(frozen=True, slots=True)
+class RecordEvent:
+    """What a batch made of one record. `raw` and `conformance` are None for a delete; `raw` also
+    while the account is not active: its records are not served.
+    """
+
+    did: str
+    rev: str
+    collection: str
+    rkey: str
+    action: Literal["create", "update", "delete"]
+    cid: str | None = None
+    raw: bytes | None = None
+    conformance: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """An account's records were hidden, shown again or removed (status `deleted`)."""
+
+    did: str
+    active: bool
+    status: str | None = None
+
+
+StoreEvent = RecordEvent | AccountEvent
+
+
+class Journal(Protocol):
+    """Is told what every batch did. For the writer's thread.
+
+    `prepare` is called before the batch is committed, then either `committed` or `take_back`.
+    Where the process is killed in between, whether the batch is there is what `change_number`
+    says at the next start.
+    """
+
+    def prepare(self, change: int, events: Sequence[StoreEvent], now: int) -> None:
+        """`change` is the number that the store is about to reach. Raising prevents that."""
+        ...
+
+    def committed(self) -> None: ...
+
+    def take_back(self) -> None:
+        """Nothing, where nothing was prepared."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class SearchDocument:
     """What the search index needs of one visible dataset.
 
@@ -231,6 +278,14 @@ class IndexStore(Protocol):
         """Applies a batch in one transaction, in order. Idempotent; guarded by `rev`.
 
         `now` is µs since the epoch. When this returns, the batch survives a kill.
+        """
+        ...
+
+    def tell(self, journal: Journal) -> None:
+        """From here on, `journal` is told of every batch that changes something.
+
+        Events of one batch: accounts that are shown again or removed, then records as the last
+        word on each of them was, then accounts that are hidden.
         """
         ...
 

@@ -30,7 +30,7 @@ import duckdb
 
 from atdex_appview.errors import StoreFormatUnknown, StoreInUse, StoreUnavailable
 from atdex_appview.store import lens_checks, schema
-from atdex_appview.store.base import Applied, Change
+from atdex_appview.store.base import Applied, Change, Journal
 from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.plan import Plan
 from atdex_appview.store.reads import Reads, available
@@ -67,6 +67,7 @@ class DuckDBStore(Reads):
         self._places: dict[str, tuple[str, int]] = {}
         self._number = 0
         self._last_seen = 0
+        self._journal: Journal | None = None
         self._load()
 
     @classmethod
@@ -109,12 +110,32 @@ class DuckDBStore(Reads):
             plan = Plan(self._repos, number, changes)
             if not plan.finals and not plan.changed_repos():
                 return Applied(self._number, (), (), plan.stale)
+
+            def prepare(outcome: Outcome) -> None:
+                if self._journal is not None and outcome.applied.number == number:
+                    self._journal.prepare(number, outcome.events, now)
+
+            def run(*, trust_created: bool) -> Outcome:
+                transaction = self._transaction(plan, number, now)
+                try:
+                    return transaction.run(trust_created=trust_created, before_commit=prepare)
+                except BaseException:
+                    if self._journal is not None:
+                        self._journal.take_back()
+                    raise
+
             try:
-                outcome = self._transaction(plan, number, now).run(trust_created=True)
+                outcome = run(trust_created=True)
             except duckdb.ConstraintException:
-                outcome = self._transaction(plan, number, now).run(trust_created=False)
+                outcome = run(trust_created=False)
             self._take_over(outcome)
+            if self._journal is not None:
+                self._journal.committed()
             return outcome.applied
+
+    def tell(self, journal: Journal) -> None:
+        with self._write_lock:
+            self._journal = journal
 
     def change_number(self) -> int:
         return self._number

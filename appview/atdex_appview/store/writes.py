@@ -17,15 +17,22 @@ primary key refuses, the transaction is rolled back and runs again with every UR
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
-from atdex_appview.store.base import Applied, Put, SearchDocument
-from atdex_appview.store.plan import Final, Plan
+from atdex_appview.store.base import (
+    AccountEvent,
+    Applied,
+    Put,
+    RecordEvent,
+    SearchDocument,
+    StoreEvent,
+)
+from atdex_appview.store.plan import DELETED, Final, Plan
 from atdex_appview.store.repos import Repo, Repos, counted, holds
 from atdex_appview.store.schema import (
     REPO_ARROW,
@@ -59,6 +66,7 @@ class Outcome(NamedTuple):
     kinds: dict[str, Kind]
     places: dict[str, tuple[str, int] | None]
     last_seen: int
+    events: list[StoreEvent]
 
 
 class Transaction:
@@ -90,12 +98,17 @@ class Transaction:
         self._new_places: dict[str, tuple[str, int] | None] = {}
         self._relabelled: set[str] = set()
         self._moved = False
+        self._record_events: list[RecordEvent] = []
 
-    def run(self, *, trust_created: bool) -> Outcome:
+    def run(
+        self, *, trust_created: bool, before_commit: Callable[[Outcome], None] | None = None
+    ) -> Outcome:
         """Raises duckdb.ConstraintException where `trust_created` was too trusting."""
         self._sql.begin()
         try:
             outcome = self._run(trust_created)
+            if before_commit is not None:
+                before_commit(outcome)
             self._sql.commit()
         except BaseException:
             self._sql.rollback()
@@ -132,7 +145,12 @@ class Transaction:
             number, tuple(self._upserted.values()), tuple(self._removed), self._plan.stale
         )
         return Outcome(
-            applied, list(repos.values()), self._new_kinds, self._new_places, self._last_seen
+            applied,
+            list(repos.values()),
+            self._new_kinds,
+            self._new_places,
+            self._last_seen,
+            self._events(),
         )
 
     # Accounts
@@ -165,6 +183,27 @@ class Transaction:
                         self._upserted[document.uri] = document
                     else:
                         self._removed.add(document.uri)
+
+    def _events(self) -> list[StoreEvent]:
+        """See `IndexStore.tell` for their order.
+
+        Who is hidden in the batch is so after its records: before, they were seen. What comes of
+        an account that is hidden at the end has no content.
+        """
+        first: list[StoreEvent] = []
+        last: list[StoreEvent] = []
+        for did, repo in self._plan.changed_repos().items():
+            before = self._known.get(did)
+            was = (before.active, before.status) if before else (True, None)
+            if did in self._plan.purged and self._held(did):
+                first.append(AccountEvent(did, active=False, status=DELETED))
+                was = (False, DELETED)
+            if (repo.active, repo.status) == was:
+                continue
+            event = AccountEvent(did, repo.active, repo.status)
+            seen = before is not None and before.active and did not in self._plan.purged
+            (last if seen else first).append(event)
+        return [*first, *self._record_events, *last]
 
     def _held(self, did: str) -> bool:
         repo = self._known.get(did)
@@ -208,14 +247,18 @@ class Transaction:
                 if row is not None:
                     going[row.kind].append(uri)
                     counts[counted(uri.split("/")[3])] -= 1
+                    self._told(uri, final, "delete")
             elif row is not None and self._same(row, final):
                 continue
             else:
                 if row is not None:
                     going[row.kind].append(uri)
+                    if final.reset or (row.cid, row.conformance) != (put.cid, put.conformance):
+                        self._told(uri, final, "update")
                     final = replace(final, verified=_verified(row, final))
                 else:
                     counts[counted(put.collection)] += 1
+                    self._told(uri, final, "create")
                 coming[put.kind].append((put, final, self._place(uri, final, row)))
         self._moved = bool(going or coming) or any(
             place != self._places.get(uri) for uri, place in self._new_places.items()
@@ -229,6 +272,25 @@ class Transaction:
         for kind, rows in coming.items():
             self._insert_records(kind, rows)
         return {did: tuple(counts) for did, counts in held.items()}
+
+    def _told(self, uri: str, final: Final, action: Literal["create", "update", "delete"]) -> None:
+        put = final.put
+        if put is None:
+            collection, _, rkey = uri.removeprefix(f"at://{final.did}/").partition("/")
+            event = RecordEvent(final.did, final.rev, collection, rkey, action)
+        else:
+            raw = put.raw if self._plan.repos[final.did].active else None
+            event = RecordEvent(
+                final.did,
+                final.rev,
+                put.collection,
+                put.rkey,
+                action,
+                put.cid,
+                raw,
+                put.conformance,
+            )
+        self._record_events.append(event)
 
     def _leave(self, uri: str, final: Final, row: _Existing | None) -> None:
         if row is not None and row.kind == "dataset":

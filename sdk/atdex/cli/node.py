@@ -77,6 +77,12 @@ def run(
     account_service: str | None = None,
     announce: str | None = None,
     announce_per_hour: int | None = None,
+    rate_limit: int | None = None,
+    rate_limit_seconds: int | None = None,
+    proxies: int | None = None,
+    stream_events: int | None = None,
+    stream_hours: int | None = None,
+    slow_query_ms: int | None = None,
     log_level: str | None = None,
     log_format: str | None = None,
     print_config: Annotated[bool, Parameter(negative="")] = False,
@@ -140,6 +146,18 @@ def run(
         Feed whose new datasets are posted from the account.
     announce_per_hour
         Announcements within an hour at most.
+    rate_limit
+        Points that one caller has in rate_limit_seconds; 0 for no limit.
+    rate_limit_seconds
+        Seconds for which rate_limit holds.
+    proxies
+        Reverse proxies of yours that every request comes through.
+    stream_events
+        Changes that subscribeRecords can repeat at most.
+    stream_hours
+        Hours for which it can repeat them at most.
+    slow_query_ms
+        Milliseconds from which on a query is logged as slow.
     log_level
         debug, info, warning or error.
     log_format
@@ -178,6 +196,12 @@ def run(
         "account_service": account_service,
         "announce": announce,
         "announce_per_hour": announce_per_hour,
+        "rate_limit": rate_limit,
+        "rate_limit_seconds": rate_limit_seconds,
+        "proxies": proxies,
+        "stream_events": stream_events,
+        "stream_hours": stream_hours,
+        "slow_query_ms": slow_query_ms,
         "log_level": log_level,
         "log_format": log_format,
     }

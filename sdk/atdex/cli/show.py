@@ -121,6 +121,8 @@ def _lines(found: Checked) -> list[tuple[str, object]]:
                 ("dataset", label.dataset_uri),
                 ("description", label.description),
             ]
+    if not view.get("verified", True):
+        lines.append(("signature", "none was verified: taken from a Jetstream at its word"))
     return [*lines, ("form", view["conformance"]), ("first seen", view["firstSeen"])]
 
 
