@@ -17,7 +17,7 @@ from atdex_appview.errors import AccountRefused, AccountUnavailable
 from atdex_appview.feeds import announcements as announcements_module
 from atdex_appview.feeds.account import Account, open_account
 from atdex_appview.feeds.announcements import Announcements
-from atdex_appview.feeds.announcing import OLDEST, Announcer
+from atdex_appview.feeds.announcing import LOOK_SECONDS, OLDEST, Announcer
 from atdex_appview.feeds.definition import ALL, Feed
 from atdex_appview.feeds.file import FeedsFile
 from atdex_appview.feeds.naming import datasets_named
@@ -233,13 +233,46 @@ def test_the_post_goes_with_its_dataset_and_does_not_come_back(world: World) -> 
     assert world.announcer.withdrawn == 2
 
 
-def test_what_was_hidden_while_nobody_looked_is_found_at_the_next_start(world: World) -> None:
+def test_what_left_while_nobody_looked_is_missed_twice_before_its_post_goes(world: World) -> None:
     world.start()
-    put = world.publish("gone")
+    gone, away = world.publish("gone"), world.publish("away", did=BOB)
     world.work()
     world.stop()
     world.index.followers.clear()
+    world.commit(ALICE, Delete(gone.uri))
+    world.index.apply(StatusChange(BOB, active=False, status="deactivated"))
+    world.start()
+    world.work()
+    assert len(world.posts()) == 2, "a store that was lost is fetched anew: nothing is there yet"
+    world.index.apply(StatusChange(BOB, active=True, status=None))
+    world.work()
+    assert len(world.posts()) == 2
+    world.now += LOOK_SECONDS + 1
+    world.work()
+    assert world.posts() == [away.uri]
+    world.now += LOOK_SECONDS + 1
+    world.work()
+    assert world.posts() == [away.uri]
+
+
+def test_a_deletion_that_comes_again_takes_no_post_of_what_is_there(world: World) -> None:
+    world.start()
+    put = world.publish("there")
+    world.work()
+    old = RepoChange(ALICE, tid_from_micros(1_000_000), (Delete(put.uri),), None, None)
+    world.index.apply(old)
+    world.work()
+    assert world.posts() == [put.uri]
+
+
+def test_a_deletion_that_the_service_did_not_hear_is_sent_again(world: World) -> None:
+    world.start()
+    put = world.publish("there")
+    world.work()
     world.commit(ALICE, Delete(put.uri))
+    world.pds.fails = [503]
+    with pytest.raises(AccountUnavailable):
+        world.work()
     world.start()
     world.work()
     assert world.pds.records == {}

@@ -2,13 +2,15 @@
 
     waiting ──attempt──> posting ──answer──> posted
        │                    │                  │
-       └── dropped          └──> withdrawing <─┘ ──> withdrawn
+       v                    └──> withdrawing <─┘
+    dropped                           └──answer──> withdrawn
 
 Guarantees:
 - A dataset is announced at most once, whatever happens in between: its row, and the key of its
   post, are on disk before anything is sent, and the row stays when the post is gone. Sending a post
   again under its key replaces it by itself.
-- A post whose answer was lost (`posting`) is sent or withdrawn again until there is an answer.
+- A post or a deletion whose answer was lost (`posting`, `withdrawing`) is sent again until there is
+  an answer.
 - Within any hour, across restarts, no more than so many new posts are sent.
 - The queue is bounded, and so is what one publisher may have in it: what does not fit is not
   announced. So is the memory of what was: the oldest goes first, and its post stays then.
@@ -16,6 +18,9 @@ Guarantees:
 Example: D is noted (`waiting`, key k). The process is killed after k was sent: D is `posting`. The
 next run sends k once more, which changes nothing, and D is `posted`.
 """
+
+# Statements are put together from parts of ours and from placeholders:
+# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -42,7 +47,9 @@ State = Literal["waiting", "posting", "posted", "withdrawing", "withdrawn", "dro
 
 SINCE, WHOSE = "announcing_since", "announcing_as"
 
-_COLUMNS = "dataset, state, rkey, created_at"
+_SELECT = "SELECT dataset, state, rkey, created_at FROM announcements"
+_STANDING = "state IN ('posting', 'posted')"
+_OF = "dataset >= ? AND dataset < ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,48 +96,55 @@ class Announcements:
         self._file.set_mark(WHOSE, did)
         return forgotten
 
-    def note(self, publisher: str, datasets: Sequence[str], now: int) -> int:
-        """Puts datasets into the queue that were never in it; how many there was room for."""
+    def note(self, datasets: Sequence[tuple[str, str]], now: int) -> int:
+        """Puts datasets, each with its publisher, into the queue, those that were never in it; how
+        many there was room for."""
+        queue = "SELECT count(*) FROM announcements WHERE state = 'waiting'"
         taken = 0
         with self._file.writing() as sql:
-            waiting = "SELECT count(*) FROM announcements WHERE state = 'waiting'"
-            (queued,) = sql.execute(waiting).fetchone()
-            of_publisher = f"{waiting} AND dataset >= ? AND dataset < ?"
-            between = (f"at://{publisher}/", f"at://{publisher}0")  # "0" comes after "/"
-            (own,) = sql.execute(of_publisher, between).fetchone()
-            for dataset in datasets:
-                if queued + taken >= QUEUE or own + taken >= QUEUE_PER_PUBLISHER:
+            (queued,) = sql.execute(queue).fetchone()
+            for publisher, dataset in datasets:
+                if queued + taken >= QUEUE:
                     break
-                taken += sql.execute(
-                    "INSERT OR IGNORE INTO announcements (dataset, state, rkey, created_at)"
-                    " VALUES (?, 'waiting', ?, ?)",
-                    (dataset, next_tid(), now),
-                ).rowcount
+                (own,) = sql.execute(f"{queue} AND {_OF}", _of(publisher)).fetchone()
+                if own < QUEUE_PER_PUBLISHER:
+                    taken += sql.execute(
+                        "INSERT OR IGNORE INTO announcements (dataset, state, rkey, created_at)"
+                        " VALUES (?, 'waiting', ?, ?)",
+                        (dataset, next_tid(), now),
+                    ).rowcount
             sql.execute(
                 "DELETE FROM announcements WHERE id <= (SELECT max(id) FROM announcements) - ?",
                 (KEPT,),
             )
         return taken
 
-    def next(self) -> Announcement | None:
-        """What is to be sent next: first what may have been sent already, then the oldest."""
-        rows = self._file.rows(
-            f"SELECT {_COLUMNS} FROM announcements WHERE state IN ('posting', 'waiting')"  # noqa: S608
-            " ORDER BY state, id LIMIT 1"
-        )
-        return Announcement(*rows[0]) if rows else None
+    def is_full(self) -> bool:
+        """Whether nothing more can be put into the queue now."""
+        query = "SELECT count(*) FROM announcements WHERE state = 'waiting'"
+        return bool(self._file.rows(query)[0][0] >= QUEUE)
 
-    def standing(self) -> list[Announcement]:
-        """Those whose posts are there, or may be."""
-        rows = self._file.rows(
-            f"SELECT {_COLUMNS} FROM announcements"  # noqa: S608
-            " WHERE state IN ('posting', 'posted', 'withdrawing') ORDER BY id"
-        )
-        return [Announcement(*row) for row in rows]
+    def next(self) -> Announcement | None:
+        """What is to be sent next: deletions, then what may have been sent, then the oldest."""
+        for state in ("withdrawing", "posting", "waiting"):
+            query = f"{_SELECT} WHERE state = ? ORDER BY id LIMIT 1"
+            for row in self._file.rows(query, (state,)):
+                return Announcement(*row)
+        return None
+
+    def standing(self, after: str = "", limit: int = 100) -> list[Announcement]:
+        """Those whose posts are there, or may be, by their datasets' URIs, after that one."""
+        query = f"{_SELECT} WHERE {_STANDING} AND dataset > ? ORDER BY dataset LIMIT ?"
+        return [Announcement(*row) for row in self._file.rows(query, (after, limit))]
+
+    def standing_of(self, publisher: str) -> list[str]:
+        """The datasets of a publisher among those."""
+        query = f"SELECT dataset FROM announcements WHERE {_OF} AND {_STANDING}"
+        return [dataset for (dataset,) in self._file.rows(query, _of(publisher))]
 
     def is_standing(self, dataset: str) -> bool:
-        states = self._file.rows("SELECT state FROM announcements WHERE dataset = ?", (dataset,))
-        return bool(states) and states[0][0] in ("waiting", "posting", "posted")
+        query = f"SELECT 1 FROM announcements WHERE dataset = ? AND {_STANDING}"
+        return bool(self._file.rows(query, (dataset,)))
 
     def move(self, dataset: str, state: State, now: int) -> None:
         """`now` counts where the state is `posting` or `posted`: against the hourly number."""
@@ -150,3 +164,8 @@ class Announcements:
             (now - HOUR, per_hour - 1),
         )
         return max(now, rows[0][0] + HOUR) if rows else now
+
+
+def _of(publisher: str) -> tuple[str, str]:
+    """What the URIs of a publisher's records lie between: "0" is the character after "/"."""
+    return f"at://{publisher}/", f"at://{publisher}0"

@@ -5,9 +5,11 @@ switched on and at most a day ago, first seen here after it was switched on, sho
 when its turn comes. So nothing that was fetched (backfill, a resync) or replayed from long ago is
 announced.
 
-A post goes when its dataset is deleted, or is not shown any more, for whatever reason: that is
-looked at after every change of an account or record that was announced, and regularly. It does not
-come back with the dataset.
+A post goes when its dataset is deleted, or is not shown any more, for whatever reason, and does not
+come back with it. Where a change says so (a deletion, an account's status), it goes at once. All
+are looked at regularly as well: a post whose dataset is missing twice in a row goes. Not at the
+first time, because a node that has lost its record store fetches it anew, and most of it is missing
+then.
 
 `follow` is called by the writer with each batch, before the batch is acknowledged: a dataset that
 is to be announced is on disk before the firehose's cursor passes it. The sending is a task of its
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -65,6 +68,9 @@ UNREADY_SECONDS = 1.0
 UNREADY_MOST = 600 * 1_000_000
 """µs after which a dataset that is still not searchable keeps others waiting no more."""
 
+PART = 100
+"""Datasets looked up at once."""
+
 POST_GRAPHEMES = 300
 TITLE_GRAPHEMES = 150
 TEXT_BYTES = 3_000
@@ -105,7 +111,9 @@ class Announcer:
         self._backoff = Backoff(retry_seconds, RETRY_CAP_SECONDS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
-        self._look = True
+        self._lock = threading.Lock()
+        self._suspects: set[str] = set()
+        self._missing_before: set[str] = set()
         self._looked_at = 0.0
         self._known = False
         self.posted = 0
@@ -115,44 +123,46 @@ class Announcer:
 
     def follow(self, changes: Sequence[Change]) -> None:
         """A batch that the record store has applied."""
-        news = False
+        new: list[tuple[str, str]] = []
+        suspects: list[str] = []
         for change in changes:
             match change:
                 case RepoChange():
-                    news |= self._note(change)
-                    for op in change.changes:
-                        news |= isinstance(op, Delete) and self._concerns(op.uri)
-                case StatusChange():
-                    # Rare, and a look costs little: which datasets it hides need not be known.
-                    self._look = news = True
-        if news and self._loop is not None:
+                    new += self._new(change)
+                    suspects += self._deleted(change)
+                case StatusChange(active=False):
+                    suspects += self._announcements.standing_of(change.did)
+        if new and not self._announcements.is_full():
+            taken = self._announcements.note(new, self._now())
+            if taken < len(new):
+                log.info("%d of %d new datasets wait to be announced", taken, len(new))
+        if suspects:
+            with self._lock:
+                self._suspects.update(suspects)
+        if (new or suspects) and self._loop is not None:
             with suppress(RuntimeError):  # the loop is closing
                 self._loop.call_soon_threadsafe(self._news.set)
 
-    def _note(self, change: RepoChange) -> bool:
+    def _new(self, change: RepoChange) -> list[tuple[str, str]]:
         if not (change.live and change.verified):
-            return False
-        made, now = tid_micros(change.rev), self._now()
-        if made < self._since or made < now - OLDEST:
-            return False
-        new = [
-            op.uri
+            return []
+        made = tid_micros(change.rev)
+        if made < max(self._since, self._now() - OLDEST):
+            return []
+        return [
+            (change.did, op.uri)
             for op in change.changes
             if isinstance(op, Put) and op.created and op.kind == "dataset"
         ]
-        if not new:
-            return False
-        taken = self._announcements.note(change.did, new, now)
-        if taken < len(new):
-            log.info("not all datasets are announced", extra={"did": change.did, "new": len(new)})
-        return taken > 0
 
-    def _concerns(self, uri: str) -> bool:
-        collection = uri.split("/")[3]
-        if kind_of(collection) == "dataset" and self._announcements.is_standing(uri):
-            self._look = True
-            return True
-        return False
+    def _deleted(self, change: RepoChange) -> list[str]:
+        return [
+            op.uri
+            for op in change.changes
+            if isinstance(op, Delete)
+            and kind_of(op.uri.split("/")[3]) == "dataset"
+            and self._announcements.is_standing(op.uri)
+        ]
 
     # The task
 
@@ -179,30 +189,24 @@ class Announcer:
 
     async def work(self) -> float:
         """Does what is due; for how long nothing will be, if nothing happens."""
-        now = self._clock()
         if not self._known:
             # At once, so that a wrong password is told before it is needed.
             await self._know_account()
-        if self._look or not 0 <= now - self._looked_at < self._look_seconds:
-            self._look, self._looked_at = False, now
-            try:
-                await self._withdraw_hidden()
-            except BaseException:
-                self._look = True
-                raise
         while True:
+            await asyncio.to_thread(self._look)
             waiting = await asyncio.to_thread(self._announcements.next)
             if waiting is None:
                 return self._look_seconds
-            at = self._now()
+            if waiting.state == "withdrawing":
+                await self._withdraw(waiting)
+                continue
+            now = self._now()
             if waiting.state == "waiting":
-                due = await asyncio.to_thread(self._announcements.may_send_at, self._per_hour, at)
-                if due > at:
-                    return min(self._look_seconds, (due - at) / 1_000_000)
+                due = await asyncio.to_thread(self._announcements.may_send_at, self._per_hour, now)
+                if due > now:
+                    return min(self._look_seconds, (due - now) / 1_000_000)
             if not await self._send(waiting):
                 return UNREADY_SECONDS
-            if self._look:
-                return 0.0
 
     async def _send(self, announcement: Announcement) -> bool:
         """Announces it, or drops it; False where it is too early to say."""
@@ -214,7 +218,6 @@ class Announcer:
             log.info("not announced: %s", verdict, extra={"uri": dataset})
             sent = announcement.state == "posting"
             await self._move(dataset, "withdrawing" if sent else "dropped")
-            self._look |= sent
             return True
         # From here on it may be there, whatever the answer.
         await self._move(dataset, "posting")
@@ -230,6 +233,45 @@ class Announcer:
         self.posted += 1
         log.info("announced", extra={"uri": dataset, "rkey": announcement.rkey})
         return True
+
+    async def _withdraw(self, announcement: Announcement) -> None:
+        try:
+            await self._account.delete(POST, announcement.rkey)
+        except AccountRefused as refused:
+            if refused.error != "InvalidRequest":
+                raise
+            log.error("the post of %s stays: %s", announcement.dataset, refused.reason)
+        await self._move(announcement.dataset, "withdrawn")
+        self.withdrawn += 1
+        log.info("the announcement was deleted", extra={"uri": announcement.dataset})
+
+    def _look(self) -> None:
+        """Marks what is to be withdrawn."""
+        with self._lock:
+            suspects, self._suspects = self._suspects, set()
+        for dataset in self._missing(sorted(suspects)):
+            if self._announcements.is_standing(dataset):
+                self._announcements.move(dataset, "withdrawing", self._now())
+        now = self._clock()
+        if 0 <= now - self._looked_at < self._look_seconds:
+            return
+        self._looked_at = now
+        missing: set[str] = set()
+        after = ""
+        while part := self._announcements.standing(after, PART):
+            after = part[-1].dataset
+            missing.update(self._missing([each.dataset for each in part]))
+        for dataset in missing & self._missing_before:
+            self._announcements.move(dataset, "withdrawing", self._now())
+        self._missing_before = missing
+
+    def _missing(self, datasets: Sequence[str]) -> list[str]:
+        found: list[str] = []
+        for start in range(0, len(datasets), PART):
+            part = datasets[start : start + PART]
+            shown = self._context.store.records(part)
+            found += [dataset for dataset in part if dataset not in shown]
+        return found
 
     def _judge(self, announcement: Announcement) -> dict[str, Any] | str | None:
         """The post; why there is none; None where the index does not know the dataset yet."""
@@ -277,29 +319,6 @@ class Announcer:
                 },
             },
         }
-
-    async def _withdraw_hidden(self) -> None:
-        for announcement in await asyncio.to_thread(self._hidden):
-            await self._move(announcement.dataset, "withdrawing")
-            try:
-                await self._account.delete(POST, announcement.rkey)
-            except AccountRefused as refused:
-                if refused.error != "InvalidRequest":
-                    raise
-                log.error("the post of %s stays: %s", announcement.dataset, refused.reason)
-            await self._move(announcement.dataset, "withdrawn")
-            self.withdrawn += 1
-            log.info("the announcement was deleted", extra={"uri": announcement.dataset})
-
-    def _hidden(self) -> list[Announcement]:
-        """Announced, and not shown any more."""
-        found = []
-        standing = self._announcements.standing()
-        for start in range(0, len(standing), 100):
-            part = standing[start : start + 100]
-            shown = self._context.store.records([each.dataset for each in part])
-            found += [e for e in part if e.dataset not in shown or e.state == "withdrawing"]
-        return found
 
     async def _know_account(self) -> None:
         """Before the first write of a run: whose posts are these?"""

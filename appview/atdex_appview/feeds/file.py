@@ -1,11 +1,11 @@
 """The SQLite file of feeds: posts that were collected, and announcements that were made.
 
-It is a file of its own because its writes have to be on disk when they return (`synchronous`),
-which the firehose's state, written far more often, does without: an announcement that is forgotten
-in a power cut would be posted twice.
+What is written survives a kill. Announcements also survive a power cut (`synced`): one that is
+forgotten would be posted twice. Waiting for the disk is too much for posts, of which strangers
+decide how many there are; a power cut may take back the last of them, as it may the firehose's
+cursor.
 
-One connection, used by one thread at a time. Writes are rare: posts that name a dataset, and
-announcements, which are rationed.
+One connection, used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ class FeedsFile:
             return self._connection.execute(query, parameters).fetchall()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: whole and on disk when the block is left, or not at all."""
+    def writing(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction: whole when the block is left, or not at all."""
         with self._lock, self._available():
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -105,7 +106,6 @@ class FeedsFile:
     def _prepare(self) -> None:
         with self._available():
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.executescript(_TABLES)
         found = self.mark("format")
         if found is None:

@@ -86,7 +86,7 @@ class Posts:
 
     def write(self, did: str, rev: str, changes: Sequence[PostChange]) -> None:
         """What one commit says, in one transaction."""
-        with self._file.writing() as sql:
+        with self._file.writing(synced=False) as sql:
             for change in changes:
                 if change.datasets is not None:
                     named: bytes | None = orjson.dumps(change.datasets)
@@ -106,7 +106,7 @@ class Posts:
         """Hides, shows or removes the posts of an account."""
         if not self.has(did):
             return
-        with self._file.writing() as sql:
+        with self._file.writing(synced=False) as sql:
             if deleted:
                 sql.execute("DELETE FROM posts WHERE did = ?", (did,))
             else:
@@ -119,7 +119,7 @@ class Posts:
 
     def clear(self) -> None:
         """Forgets all: while nobody collects, nobody learns of deletions either."""
-        with self._file.writing() as sql:
+        with self._file.writing(synced=False) as sql:
             sql.execute("DELETE FROM posts")
         self._dids.clear()
 
