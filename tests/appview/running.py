@@ -23,7 +23,7 @@ import pytest
 
 COMMAND = Path(sys.executable).parent / "atdex"
 READY = re.compile(r"atdex node listening on (http://127\.0\.0\.1:\d+)\n")
-DEADLINE = 20.0
+DEADLINE = 50.0
 """Seconds for anything that is waited for."""
 
 

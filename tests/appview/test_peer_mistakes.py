@@ -140,6 +140,7 @@ def test_an_outage_of_the_store_acknowledges_nothing_so_that_nothing_is_lost(
             assert node.ask("getDataset", uri=put.uri)["dataset"]["cid"] == put.cid
 
 
+@pytest.mark.timeout(240)
 async def test_a_node_that_is_killed_while_it_writes_has_every_record_after_a_restart(
     tmp_path: Path, relay: FakeRelay, plc: FakePlc
 ) -> None:
@@ -210,6 +211,7 @@ def test_an_update_does_not_move_a_record_to_the_top_of_the_list(index: Index, i
             assert listed[2]["record"]["name"] == "changed"
 
 
+@pytest.mark.timeout(240)
 async def test_a_name_of_a_hundred_kilobytes_is_set_aside_and_not_indexed(
     tmp_path: Path, relay: FakeRelay, plc: FakePlc
 ) -> None:
