@@ -32,15 +32,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def dataset_views(store: IndexStore, records: Sequence[StoredRecord]) -> list[View]:
-    """`#datasetView` of each, in order. Four reads of the store, however many records."""
-    rows = list(_read(records, Dataset))
+    """`#datasetView` of each, in order. Three reads of the store, however many records."""
+    rows = [(record, record.summary) for record in records if record.summary is not None]
     publishers = _publishers(store, records)
-    schemas = store.schema_summaries(sorted({model.schema_uri for _, model in rows}))
+    schemas = store.schema_summaries(list({summary.schema_uri for _, summary in rows}))
     labels = store.labels_of([record.uri for record, _ in rows])
     views = []
-    for record, model in rows:
+    for record, summary in rows:
         view = _common(record, publishers)
-        schema = schemas.get(model.schema_uri)
+        schema = schemas.get(summary.schema_uri)
         if schema is not None:
             view["schema"] = {
                 "uri": schema.uri,
@@ -48,8 +48,8 @@ def dataset_views(store: IndexStore, records: Sequence[StoredRecord]) -> list[Vi
                 "name": schema.name,
                 "version": schema.version,
             }
-        view["shardCount"] = len(model.shards)
-        view["checksummed"] = model.checksummed
+        view["shardCount"] = summary.shards
+        view["checksummed"] = summary.checksummed
         view["labels"] = [
             _given(uri=label.uri, name=label.name, version=label.version)
             for label in labels.get(record.uri, ())

@@ -44,11 +44,21 @@ class Publisher:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """What a view says of a dataset that is not in its record as it stands."""
+
+    schema_uri: str
+    shards: int
+    checksummed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRecord:
     """A record as it is served: the signed bytes, their JSON form, and the node's own facts.
 
     `json` is the record in JSON form (`$link`, `$bytes`), ready to be spliced into an answer.
     Times are µs since the epoch. `verified` is False where no signature stands behind it.
+    `summary` is a dataset's.
     """
 
     uri: str
@@ -63,6 +73,7 @@ class StoredRecord:
     indexed_at: int
     json: bytes
     verified: bool = True
+    summary: DatasetSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -35,6 +36,8 @@ from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.plan import Plan
 from atdex_appview.store.reads import Reads, available
 from atdex_appview.store.repos import NOTHING_HELD, Repo, Repos, counted
+from atdex_appview.store.rows import Rows
+from atdex_appview.store.rows_filling import bring_up
 from atdex_appview.store.writes import Outcome, Transaction, search_documents
 from atdex_lexicons.model import KINDS
 
@@ -55,12 +58,16 @@ COMPACT_ROWS = 10_000
 to rewrite is not worth the space."""
 
 
+ROWS_SUFFIX = ".rows.sqlite"
+"""Of the file beside the store that its rows are read from; see `rows`."""
+
+
 class DuckDBStore(Reads):
     """`store.base.IndexStore` on DuckDB. Reads from any thread; writes take turns."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, rows: Rows) -> None:
         """Use `open`."""
-        super().__init__(connection)
+        super().__init__(connection, rows)
         self.path = path
         self._writer = connection.cursor()
         self._write_lock = threading.Lock()
@@ -97,9 +104,14 @@ class DuckDBStore(Reads):
         except (duckdb.Error, OSError) as failure:
             raise StoreUnavailable(str(failure).splitlines()[0]) from failure
         try:
-            with available():
+            with available(), ExitStack() as undo:
                 _prepare(connection, path)
-                return cls(connection, path)
+                rows = Rows.open(path.with_name(path.stem + ROWS_SUFFIX))
+                undo.callback(rows.close)
+                store = cls(connection, path, rows)
+                bring_up(rows, store._writer, store._number)
+                undo.pop_all()
+                return store
         except BaseException:
             connection.close()
             raise
@@ -110,6 +122,7 @@ class DuckDBStore(Reads):
             plan = Plan(self._repos, number, changes)
             if not plan.finals and not plan.changed_repos():
                 return Applied(self._number, (), (), plan.stale)
+            self._rows.announce(plan.finals, [*plan.purged, *plan.flipped()])
 
             def prepare(outcome: Outcome) -> None:
                 if self._journal is not None and outcome.applied.number == number:
@@ -129,6 +142,7 @@ class DuckDBStore(Reads):
             except duckdb.ConstraintException:
                 outcome = run(trust_created=False)
             self._take_over(outcome)
+            self._rows.apply(outcome.rows, self._number)
             if self._journal is not None:
                 self._journal.committed()
             return outcome.applied
@@ -185,6 +199,7 @@ class DuckDBStore(Reads):
             for cursor in [*self._cursors, self._writer]:
                 cursor.close()
             self._connection.close()
+            self._rows.close()
 
     def _transaction(self, plan: Plan, number: int, now: int) -> Transaction:
         return Transaction(

@@ -38,6 +38,7 @@ from atdex_appview.store.graph_rows import graph_rows, verifiers
 from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.repos import Repos
 from atdex_appview.store.rereading import HeldRecord
+from atdex_appview.store.rows import Rows
 from atdex_appview.store.schema import FILTERS, INDEXED
 from atdex_appview.store.versions import semver_key
 from atdex_appview.store.writes import (
@@ -47,10 +48,6 @@ from atdex_appview.store.writes import (
     search_document,
 )
 from atdex_lexicons.model import KINDS, Kind
-
-RECORD_COLUMNS = (
-    "uri, cid, rev, did, collection, rkey, conformance, first_seen, indexed_at, json, verified"
-)
 
 MAX_ATTACHED = 100
 """Labels of one dataset, verifications of one lens, that a read returns: an answer holds up to
@@ -82,8 +79,9 @@ def available() -> Iterator[None]:
 class Reads:
     """The reading half of the store. `_kinds` maps a collection to its kind."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, rows: Rows) -> None:
         self._connection = connection
+        self._rows = rows
         self._local = threading.local()
         self._cursors: list[duckdb.DuckDBPyConnection] = []
         self._closed = False
@@ -99,12 +97,9 @@ class Reads:
             kind = kind_of_uri(uri, kinds)
             if kind is not None and _storable(uri):
                 wanted.setdefault(kind, []).append(uri)
-        found = {}
+        found: dict[str, StoredRecord] = {}
         for kind, keys in wanted.items():
-            query = f"SELECT {RECORD_COLUMNS}, visible FROM {kind} WHERE uri IN ({_marks(keys)})"
-            for *row, visible in self._all(query, keys):
-                if visible:
-                    found[row[0]] = _record(kind, row)
+            found.update(self._rows.records(kind, keys))
         return found
 
     def list_records(
@@ -143,6 +138,8 @@ class Reads:
     def _page(
         self, kind: Kind, filters: Mapping[str, str], limit: int, before: int | None
     ) -> list[StoredRecord]:
+        if not filters or filters.keys() == {"publisher"}:
+            return self._rows.page(kind, limit, before=before, did=filters.get("publisher"))
         conditions = ["visible"] + [FILTERS[kind][name].condition for name in filters]
         parameters: list[object] = list(filters.values())
         if before is not None:
@@ -152,19 +149,19 @@ class Reads:
         parameters.append(limit)
         columns = {FILTERS[kind][name].column: value for name, value in filters.items()}
         indexed = next((column for column in INDEXED[kind] if column in columns), None)
-        if indexed is not None:
+        if indexed is None:
+            query = f"SELECT uri FROM {kind} {sifted}"
+        else:
             needed = dict.fromkeys(["uri", "first_seen", "visible", *columns])
             query = (
                 f"WITH few AS MATERIALIZED (SELECT {', '.join(needed)} FROM {kind}"
                 f" WHERE {indexed} = ?) SELECT uri FROM few {sifted}"
             )
-            keys = [uri for (uri,) in self._all(query, [columns[indexed], *parameters])]
-            records = self.records(keys)
-            if len(records) == len(keys):
-                return [records[key] for key in keys]
-            # A record left in between: one statement sees one state.
-        query = f"SELECT {RECORD_COLUMNS} FROM {kind} {sifted}"
-        return [_record(kind, row) for row in self._all(query, parameters)]
+            parameters.insert(0, columns[indexed])
+        # One that leaves in between is left out, as it would be a moment later.
+        keys = [uri for (uri,) in self._all(query, parameters)]
+        records = self.records(keys)
+        return [records[key] for key in keys if key in records]
 
     def resolve_label(self, did: str, name: str, version: str | None) -> StoredRecord | None:
         if not (_storable(did) and _storable(name)):
@@ -182,18 +179,13 @@ class Reads:
         return self.records([best[0]]).get(best[0])
 
     def schema_summaries(self, uris: Sequence[str]) -> dict[str, SchemaSummary]:
-        query = "SELECT visible, uri, cid, name, version FROM schema WHERE uri IN ({})"
-        rows = self._by_keys(query, uris)
-        return {row[1]: SchemaSummary(*row[1:]) for row in rows if row[0]}
+        rows = self._rows.schemas(_usable(uris) or [])
+        return {row[0]: SchemaSummary(*row) for row in rows}
 
     def labels_of(self, dataset_uris: Sequence[str]) -> dict[str, list[LabelSummary]]:
-        query = (
-            "SELECT dataset_uri, did, uri, name, version, created, first_seen, visible"
-            " FROM label WHERE dataset_uri IN ({})"
-        )
         rows: dict[str, list[Any]] = {}
-        for row in self._by_keys(query, dataset_uris):
-            if row[7] and row[0].startswith(f"at://{row[1]}/"):
+        for row in self._rows.labels(_usable(dataset_uris) or []):
+            if row[0].startswith(f"at://{row[1]}/"):
                 rows.setdefault(row[0], []).append(row)
         labels = {}
         for uri, found in rows.items():
@@ -334,24 +326,6 @@ class Reads:
         if self._closed:
             raise StoreUnavailable("it is closed")
         return self._connection.cursor()
-
-
-def _record(kind: Kind, row: Sequence[Any]) -> StoredRecord:
-    uri, cid, rev, did, collection, rkey, conformance, first_seen, indexed_at, json, verified = row
-    return StoredRecord(
-        uri=uri,
-        cid=cid,
-        rev=rev,
-        did=did,
-        collection=collection,
-        rkey=rkey,
-        kind=kind,
-        conformance=conformance,
-        first_seen=first_seen,
-        indexed_at=indexed_at,
-        json=json,
-        verified=verified,
-    )
 
 
 def _marks(keys: Sequence[str]) -> str:

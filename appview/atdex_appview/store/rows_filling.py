@@ -9,11 +9,8 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import duckdb
-import orjson
 
-from atdex_appview.store.rows import COMMON, EXTRA, Row, RowChanges, Rows, extras
-from atdex_appview.views import UNREADABLE
-from atdex_lexicons.families import project
+from atdex_appview.store.rows import COMMON, EXTRA, Row, RowChanges, Rows
 from atdex_lexicons.model import KINDS, Kind
 
 log = logging.getLogger(__name__)
@@ -58,20 +55,11 @@ def _rows(
     where: str = "true",
     parameters: Sequence[object] = (),
 ) -> Iterator[Row]:
-    """One that cannot be read is left out, with a line in the log."""
-    query = f"SELECT {', '.join((*COMMON, 'collection', 'created'))} FROM {kind} WHERE {where}"
+    query = f"SELECT {', '.join((*COMMON, *EXTRA[kind]))} FROM {kind} WHERE {where}"
     cursor = connection.cursor()
     try:
         cursor.execute(query, list(parameters))
         while found := cursor.fetchmany(PART):
-            for *row, collection, created in found:
-                more: Row = ()
-                if EXTRA[kind]:
-                    try:
-                        more = extras(project(collection, orjson.loads(row[-1])), created)
-                    except UNREADABLE as failure:
-                        log.error("left out a stored record: %r", failure, extra={"uri": row[1]})
-                        continue
-                yield (*row, *more)
+            yield from found
     finally:
         cursor.close()

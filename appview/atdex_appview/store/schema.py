@@ -34,7 +34,7 @@ from atdex_lexicons.model import (
     Verification,
 )
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Of the file. A store of another format is refused, never guessed at."""
 
 MAX_COUNT = 2**63 - 1
@@ -92,6 +92,8 @@ TYPED: dict[Kind, tuple[Column, ...]] = {
         _text("license"),
         _count("sample_count"),
         _count("byte_count"),
+        Column("shards", "BIGINT", pa.int64(), lambda dataset: len(dataset.shards)),
+        Column("checksummed", "BOOLEAN", pa.bool_(), lambda dataset: dataset.checksummed),
     ),
     "schema": (_text("name"), _text("version"), _text("description"), _tags()),
     "lens": (

@@ -34,6 +34,7 @@ from atdex_appview.store.base import (
 )
 from atdex_appview.store.plan import DELETED, Final, Plan
 from atdex_appview.store.repos import Repo, Repos, counted, holds
+from atdex_appview.store.rows import Row, RowChanges, extras
 from atdex_appview.store.schema import (
     REPO_ARROW,
     TYPED,
@@ -66,6 +67,7 @@ class Outcome(NamedTuple):
     kinds: dict[str, Kind]
     places: dict[str, tuple[str, int] | None]
     last_seen: int
+    rows: RowChanges
     events: list[StoreEvent]
 
 
@@ -98,6 +100,7 @@ class Transaction:
         self._new_places: dict[str, tuple[str, int] | None] = {}
         self._relabelled: set[str] = set()
         self._moved = False
+        self._rows = RowChanges()
         self._record_events: list[RecordEvent] = []
 
     def run(
@@ -150,6 +153,7 @@ class Transaction:
             self._new_kinds,
             self._new_places,
             self._last_seen,
+            self._rows,
             self._events(),
         )
 
@@ -157,6 +161,7 @@ class Transaction:
 
     def _purge(self) -> None:
         dids = [did for did in self._plan.purged if self._held(did)]
+        self._rows.removed += dids
         for kind in KINDS:
             for part, keys in _parts(dids):
                 if kind == "dataset":
@@ -173,6 +178,7 @@ class Transaction:
         flipped = self._plan.flipped()
         for active in (False, True):
             dids = [did for did, now_active in flipped.items() if now_active is active]
+            self._rows.shown.update(dict.fromkeys(dids, active))
             for part, keys in _parts(dids):
                 for kind in KINDS:
                     query = f"UPDATE {kind} SET visible = ?, change = ? WHERE did IN ({keys})"
@@ -269,6 +275,7 @@ class Transaction:
                     query = f"SELECT did, dataset_uri FROM label WHERE uri IN ({keys})"
                     self._relabelled |= own_datasets(self._sql.execute(query, part).fetchall())
                 self._sql.execute(f"DELETE FROM {kind} WHERE uri IN ({keys})", part)
+        self._rows.gone.update(going)
         for kind, rows in coming.items():
             self._insert_records(kind, rows)
         return {did: tuple(counts) for did, counts in held.items()}
@@ -327,6 +334,7 @@ class Transaction:
         repos = self._plan.repos
         visible = [repos[final.did].active for _, final, _ in rows]
         puts = [put for put, _, _ in rows]
+        created = [datetime_micros(put.model.created_at) for put in puts]
         columns: dict[str, Sequence[object]] = {
             "uri": [put.uri for put in puts],
             "did": [put.did for put in puts],
@@ -340,13 +348,17 @@ class Transaction:
             "indexed_at": [self._now] * len(rows),
             "visible": visible,
             "change": [self._number] * len(rows),
-            "created": [datetime_micros(put.model.created_at) for put in puts],
+            "created": created,
             "raw": [put.raw for put in puts],
             "json": [put.json for put in puts],
         }
         for column in TYPED[kind]:
             columns[column.name] = [column.of(put.model) for put in puts]
         self._insert(kind, pa.Table.from_pydict(columns, schema=arrow_schema(kind)))
+        self._rows.come[kind] = [
+            row_of(put, final, seen, self._now, shown, moment)
+            for (put, final, seen), shown, moment in zip(rows, visible, created, strict=True)
+        ]
         for put in puts:
             if put.collection not in self._kinds and put.collection not in self._new_kinds:
                 self._sql.execute("INSERT INTO collections VALUES (?, ?)", [put.collection, kind])
@@ -467,6 +479,25 @@ def search_document(row: Sequence[object]) -> SearchDocument:
     values = list(row)
     values[4] = tuple(values[4]) if isinstance(values[4], list) else ()
     return SearchDocument(*values)  # type: ignore[arg-type]  # the columns are typed by the table
+
+
+def row_of(
+    put: Put, final: Final, first_seen: int, now: int, visible: bool, created: int | None
+) -> Row:
+    """The record as `rows` keeps it."""
+    return (
+        first_seen,
+        put.uri,
+        put.did,
+        put.cid,
+        final.rev,
+        put.conformance,
+        now,
+        final.verified,
+        visible,
+        put.json,
+        *extras(put.model, created),
+    )
 
 
 def _document(put: Put, first_seen: int) -> SearchDocument:
