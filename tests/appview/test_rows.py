@@ -1,0 +1,130 @@
+"""The rows that answers are made from: always what the records are, whatever a kill leaves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from atdex_appview.errors import StoreUnavailable
+from atdex_appview.store.base import Change, Delete, Put, RepoChange, StatusChange, StoredRecord
+from atdex_appview.store.duckdb import DuckDBStore
+from atdex_appview.store.rows import RowChanges, Rows
+from atdex_lexicons.model import KINDS
+from tests.appview.index import ALICE, BOB, Index, dataset, label, schema
+
+FILE = "records.rows.sqlite"
+
+
+def everything(store: DuckDBStore) -> list[StoredRecord]:
+    return [record for kind in KINDS for record in store.list_records(kind, limit=100)]
+
+
+def as_duckdb_has_it(store: DuckDBStore) -> set[tuple[str, str]]:
+    cursor = store._writer.cursor()
+    try:
+        return {
+            row
+            for kind in KINDS
+            for row in cursor.execute(f"SELECT uri, cid FROM {kind} WHERE visible").fetchall()
+        }
+    finally:
+        cursor.close()
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Iterator[list[Put]]:
+    """Two accounts' records in a store that is closed again, in `tmp_path`."""
+    with Index.open(tmp_path) as index:
+        [image] = index.publish(ALICE, schema())
+        one, two = index.publish(ALICE, dataset("one", image.uri), dataset("two", image.uri))
+        [named] = index.publish(ALICE, label("stable", one.uri, "1.0.0"))
+        [other] = index.publish(BOB, dataset("other", image.uri, shards=3))
+    yield [image, one, two, named, other]
+
+
+def change(did: str, number: int, *changes: Put | Delete) -> RepoChange:
+    return RepoChange(did, f"3zzzzzzzzzz{number:02}", changes, None, None)
+
+
+def version(put: Put, of: Put) -> Put:
+    """Another version of the record: what `of` says."""
+    return replace(put, cid=of.cid, raw=of.raw, json=of.json, model=of.model, created=False)
+
+
+def killed(store: DuckDBStore, monkeypatch: pytest.MonkeyPatch, *changes: Change) -> None:
+    """The batch is in DuckDB, and the kill comes before it is in the rows."""
+
+    def kill(self: Rows, changes: RowChanges, number: int) -> None:
+        raise StoreUnavailable("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Rows, "apply", kill)
+        with pytest.raises(StoreUnavailable):
+            store.apply(changes, now=10**15)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        lambda puts: [change(ALICE, 1, Delete(puts[1].uri), version(puts[2], puts[4]))],
+        lambda puts: [StatusChange(ALICE, active=False, status="takendown")],
+        lambda puts: [StatusChange(ALICE, active=False, status="deleted"), change(BOB, 1)],
+    ],
+)
+def test_a_kill_between_records_and_rows_is_made_up_for(
+    tmp_path: Path,
+    published: list[Put],
+    monkeypatch: pytest.MonkeyPatch,
+    batch: Callable[[list[Put]], list[Change]],
+) -> None:
+    store = DuckDBStore.open(tmp_path / "records.duckdb")
+    before = everything(store)
+    killed(store, monkeypatch, *batch(published))
+    store = DuckDBStore.open(tmp_path / "records.duckdb")
+    after = everything(store)
+    assert after != before
+    assert {(record.uri, record.cid) for record in after} == as_duckdb_has_it(store)
+    assert store._rows.doubts() == ([], [])
+    store.close()
+
+
+@pytest.mark.parametrize("lost", ["the file", "its last batches", "its end", "its format"])
+def test_rows_that_are_lost_or_older_are_made_anew(
+    tmp_path: Path, published: list[Put], lost: str
+) -> None:
+    store = DuckDBStore.open(tmp_path / "records.duckdb")
+    store.close()
+    shutil.copy(tmp_path / FILE, tmp_path / "older")
+    store = DuckDBStore.open(tmp_path / "records.duckdb")
+    store.apply([StatusChange(BOB, active=False, status="suspended")], now=10**15)
+    store.apply([StatusChange(BOB, active=True, status=None)], now=10**15)
+    now = everything(store)
+    store.close()
+    if lost == "the file":
+        (tmp_path / FILE).unlink()
+    elif lost == "its last batches":
+        shutil.move(tmp_path / "older", tmp_path / FILE)
+    else:
+        rows = Rows.open(tmp_path / FILE)
+        rows._writer.execute("DELETE FROM facts" if "end" in lost else "PRAGMA user_version = 77")
+        rows.close()
+    store = DuckDBStore.open(tmp_path / "records.duckdb")
+    assert everything(store) == now
+    assert len(now) == len(published)
+    store.close()
+
+
+def test_a_path_that_means_something_in_an_address_is_a_path(
+    tmp_path: Path, published: list[Put]
+) -> None:
+    odd = tmp_path / "a?mode=rwc&b#c%41"
+    odd.mkdir()
+    shutil.copy(tmp_path / "records.duckdb", odd)
+    store = DuckDBStore.open(odd / "records.duckdb")
+    assert len(everything(store)) == len(published)
+    store.close()
