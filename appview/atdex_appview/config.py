@@ -24,7 +24,7 @@ from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed, read_feeds
 from atdex_appview.settings import Setting, WrongValue
 from atdex_appview.slow import DEFAULT_MS
 from atdex_appview.stream.log import DEFAULT_EVENTS, DEFAULT_HOURS
-from atdex_lexicons.families import collections
+from atdex_lexicons.families import FAMILIES, collections
 from atdex_xrpc.callers import MAX_PROXIES
 from atdex_xrpc.fusion import MAX_SERVICES
 
@@ -54,6 +54,11 @@ def _facts(
     return {"parse": parse, "type": type_, "help": help_, "flag": flag, "more": more}
 
 
+SLIP_RATIO = 0.85
+"""How much alike (0 to 1) an unknown collection is to a known one where it is a slip of the pen and
+not a collection of somebody else."""
+
+
 def _default_data_dir() -> Path:
     return platformdirs.user_data_path("atdex", appauthor=False) / "node"
 
@@ -62,7 +67,11 @@ def _collection(value: object) -> str:
     pattern = kinds.nsid_pattern(value)
     stem = pattern.removesuffix("*")
     known = collections()
-    if pattern not in known and not (stem != pattern and any(c.startswith(stem) for c in known)):
+    if pattern in known or (stem != pattern and any(c.startswith(stem) for c in known)):
+        return pattern
+    ours = any(pattern.startswith(f"{family.name}.") for family in FAMILIES)
+    slip = difflib.get_close_matches(pattern, known, n=1, cutoff=SLIP_RATIO)
+    if stem != pattern or ours or slip:
         nearest = difflib.get_close_matches(pattern, known, n=1, cutoff=0.0)[0]
         raise WrongValue(
             f"{pattern!r} is no collection that a node indexes; the nearest is {nearest!r}"
@@ -154,7 +163,8 @@ class NodeConfig:
         (),
         kinds.many(_collection),
         "list of NSIDs",
-        "Collections to index, each an NSID or a prefix with `.*`. Empty: those of every family.",
+        "Collections to index, each an NSID or a prefix with `.*`. Where none of a family is "
+        "named: those of every family. One that no family knows is resolved through its authority.",
         flag="--collection",
     )
     peers: tuple[str, ...] = _setting(

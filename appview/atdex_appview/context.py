@@ -10,6 +10,7 @@ from atdex_appview.feeds.definition import DEFAULT_FEEDS, Feed
 from atdex_appview.feeds.posts import Posts
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
+from atdex_appview.network.lexicons import NetworkLexicons
 from atdex_appview.search import SearchIndex
 from atdex_appview.slow import SlowQueries
 from atdex_appview.state import State
@@ -51,6 +52,7 @@ class Context:
     call; a node without a firehose has none. `backfill` is how fetching repos goes, None without a
     firehose. `collections` are those that it indexes. `limits`
     is what describeNode states. `federation` asks other nodes, None where no others can be asked.
+    `network` has the collections that no family knows.
     `allow_private_hosts`: in a sandbox, where they are public.
     """
 
@@ -67,6 +69,7 @@ class Context:
     collections: Collection[str] = field(default_factory=family_collections)
     limits: Mapping[str, int] = field(default_factory=_limits)
     federation: Federation | None = None
+    network: NetworkLexicons | None = None
     feeds: Mapping[str, Feed] = field(default_factory=_feeds)
     """By name, in the operator's order."""
     feed_publisher: str | None = None

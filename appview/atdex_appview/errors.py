@@ -18,6 +18,9 @@ AppviewError
 │   ├── StreamUnavailable     the change stream cannot be read or written (ours)
 │   └── FellBehind            a reader was overtaken by the window of the stream (the reader's)
 ├── QueryTooLong              a search for too much at once (the caller's)
+├── LexiconError
+│   ├── LexiconAway           somebody on the way to a lexicon does not answer (try again)
+│   └── LexiconRefused        there is none, or none that can be used (its authority's)
 ├── NotTakenUp                the node on a data folder does not react (the operator's)
 ├── InvalidPosition           a cursor that no page of ours has issued (the caller's)
 └── WriteFailed               a batch could not be made durable (ours: the node stops, nothing is
@@ -199,6 +202,26 @@ class AccountRefused(AccountError):
             f"{self.service} refuses {self.account}: {self.error}: {self.reason}; check account, "
             "app_password (ATDEX_APP_PASSWORD) and account_service"
         )
+
+
+class LexiconError(AppviewError):
+    """A lexicon document from the network. `nsid` is the one that was asked for."""
+
+    def __init__(self, nsid: str, reason: str) -> None:
+        super().__init__(nsid, reason)
+        self.nsid = nsid
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the lexicon {self.nsid} cannot be had: {self.reason}"
+
+
+class LexiconAway(LexiconError):
+    """The network's: somebody on the way to it does not answer. Try again."""
+
+
+class LexiconRefused(LexiconError):
+    """Its authority's: there is no such document, or it cannot be used."""
 
 
 class NotTakenUp(AppviewError):

@@ -22,7 +22,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
@@ -71,6 +71,14 @@ class Mentioned(Protocol):
     async def account(self, event: AccountEvent) -> None: ...
 
 
+class Others(Protocol):
+    """What keeps records of collections that no family knows; it returns once that is durable."""
+
+    async def take(self, event: CommitEvent, ops: Sequence[RecordOp]) -> Notes: ...
+
+    async def account(self, event: AccountEvent) -> None: ...
+
+
 class Ingest:
     """`run` works until the source ends. `mentioned` takes what datasets are mentioned in. `clock`
     gives seconds since the epoch."""
@@ -83,9 +91,11 @@ class Ingest:
         state: State,
         *,
         mentioned: Mentioned | None = None,
+        others: Others | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._mentioned = mentioned
+        self._others = others
         self._source = source
         self._catalog = catalog
         self._writer = writer
@@ -146,6 +156,10 @@ class Ingest:
         changes: list[Put | Delete] = []
         quarantined: list[QuarantinedRecord] = []
         cleared: list[tuple[str, str]] = []
+        foreign = [op for op in event.ops if kind_of(op.collection) is None]
+        noted = NO_NOTES
+        if foreign and self._others is not None:
+            noted = await self._others.take(event, foreign)
         for op in event.ops:
             if kind_of(op.collection) is None:
                 continue
@@ -162,7 +176,10 @@ class Ingest:
                 changes.append(Delete(uri, keep_place=True))
                 quarantined.append(read)
         if not changes:
-            done()
+            if noted is NO_NOTES:
+                done()
+            else:
+                await self._writer.submit(None, done, noted)
             return
         change = RepoChange(
             did=event.did,
@@ -173,7 +190,9 @@ class Ingest:
             live=event.live,
             verified=event.verified,
         )
-        notes = Notes(quarantined=tuple(quarantined), cleared=tuple(cleared))
+        notes = Notes(
+            quarantined=(*quarantined, *noted.quarantined), cleared=(*cleared, *noted.cleared)
+        )
         await self._submit(event.did, change, done, notes)
 
     def _read(self, event: CommitEvent, op: RecordOp, uri: str) -> Put | QuarantinedRecord:
@@ -210,6 +229,8 @@ class Ingest:
     async def _account(self, event: AccountEvent, done: Callable[[], None]) -> None:
         if self._mentioned is not None:
             await self._mentioned.account(event)
+        if self._others is not None:
+            await self._others.account(event)
         status = None if event.active else event.status or INACTIVE
         if self._knows(event.did):
             gone = (event.did,) if status == DELETED else ()
@@ -253,7 +274,8 @@ class Ingest:
                 del self._noted[did]
             done()
 
-        await self._writer.submit(None, noted, Notes(waiting={did: status}))
+        gone = (did,) if status == DELETED else ()
+        await self._writer.submit(None, noted, Notes(cleared_dids=gone, waiting={did: status}))
 
     def _knows(self, did: str) -> bool:
         return did in self._in_flight or self._writer.knows(did)

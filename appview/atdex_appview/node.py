@@ -49,6 +49,11 @@ from atdex_appview.ingest import Ingest
 from atdex_appview.issuers import AccountKeys
 from atdex_appview.limited import LimitedPages
 from atdex_appview.metrics import Metrics, Serving
+from atdex_appview.network.collecting import GenericCollector
+from atdex_appview.network.file import FILE_NAME as COLLECTIONS_FILE_NAME
+from atdex_appview.network.file import CollectionsFile
+from atdex_appview.network.lexicons import NetworkLexicons, split_collections
+from atdex_appview.network.records import GenericRecords
 from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE, STREAM_FILE
 from atdex_appview.rebuild.rebuilding import Rebuild
 from atdex_appview.recovery import fetch_anew, is_behind
@@ -62,6 +67,7 @@ from atdex_appview.stream.changes import ChangeStream
 from atdex_appview.writer import Writer
 from atdex_firehose import Consumer, ResyncPolicy
 from atdex_firehose.directory import Directory
+from atdex_firehose.dns import Dns
 from atdex_firehose.handles import HandleResolver
 from atdex_firehose.mentions import Mentions
 from atdex_firehose.patterns import CollectionPatterns
@@ -96,6 +102,7 @@ class Node:
         writer: Writer,
         ingest: Ingest,
         rebuild: Rebuild,
+        network: NetworkLexicons,
         auth: ServiceAuth,
         rate: RateLimit | None,
         callers: Callers,
@@ -119,6 +126,7 @@ class Node:
         self._writer = writer
         self._ingest = ingest
         self._rebuild = rebuild
+        self._network = network
         self._announcer = announcer
         self._feeding: asyncio.Task[None] | None = None
 
@@ -131,10 +139,12 @@ class Node:
             if self._announcer is not None:
                 watching.append(parts.create_task(self._announcer.run(), name="announcer"))
             rebuilding = parts.create_task(self._rebuild.watch(), name="rebuild")
+            resolving = parts.create_task(self._network.watch(), name="lexicons")
             await self._ingest.run()
             # It may be in the middle of a part: the next start goes on there.
-            rebuilding.cancel()
-            await asyncio.wait({rebuilding})
+            for task in (rebuilding, resolving):
+                task.cancel()
+            await asyncio.wait({rebuilding, resolving})
             # The consumer has ended: what it delivered is still being written.
             await self._writer.close()
             await writing
@@ -195,7 +205,18 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         gc.freeze()
         stack.callback(gc.unfreeze)
         stack.callback(gc.unfreeze)  # else what DuckDB made of it is still there at the very end
-        wanted = CollectionPatterns(config.collections or family_collections())
+        resolver = Dns(config.dns_servers)
+        collections_file = await asyncio.to_thread(
+            CollectionsFile.open, folder / COLLECTIONS_FILE_NAME
+        )
+        stack.callback(collections_file.close)
+        generic = await asyncio.to_thread(GenericRecords, collections_file)
+        known, others = split_collections(config.collections)
+        network = NetworkLexicons(
+            collections_file, generic, state, texts=resolver.texts, configured=others
+        )
+        network.start(network.ready())
+        wanted = CollectionPatterns((*(known or family_collections()), *network.ready()))
         feeds_file = await asyncio.to_thread(FeedsFile.open, folder / FILE_NAME)
         stack.callback(feeds_file.close)
         posts = await asyncio.to_thread(_posts, feeds_file, config)
@@ -217,7 +238,9 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
                 backfill=config.backfill,
                 allow_private_hosts=config.allow_private_hosts,
                 handles=handles,
-                held=lambda did: asyncio.to_thread(store.cids_of, did),
+                held=lambda did: asyncio.to_thread(
+                    lambda: store.cids_of(did) | generic.cids_of(did)
+                ),
                 mentions=None if posts is None else Mentions([POST], WORDS, posts.has),
                 resync=ResyncPolicy(workers=config.resync_workers),
             )
@@ -252,6 +275,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             collections=tuple(nsid for nsid in family_collections() if nsid in wanted),
             allow_private_hosts=config.allow_private_hosts,
             federation=federation,
+            network=network,
             stream=stream,
             slow=SlowQueries(config.slow_query_ms / 1000),
         )
@@ -273,7 +297,15 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         )
         auth = ServiceAuth(context.did, keys, services=SERVICE_IDS)
         collector = None if posts is None else PostCollector(posts, context.catalog)
-        ingest = Ingest(consumer, context.catalog, writer, state, mentioned=collector)
+        ingest = Ingest(
+            consumer,
+            context.catalog,
+            writer,
+            state,
+            mentioned=collector,
+            others=GenericCollector(network, generic),
+        )
+        network.connect(fetch=consumer.record, want=consumer.want, pause=ingest.paused)
         rebuild = Rebuild(
             store,
             search,
@@ -288,7 +320,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         rate = None
         if config.rate_limit:
             rate = RateLimit(config.rate_limit, config.rate_limit_seconds, callers=callers)
-        yield Node(context, consumer, writer, ingest, rebuild, auth, rate, callers, announcer)
+        yield Node(context, consumer, writer, ingest, rebuild, network, auth, rate, callers, announcer)
 
 
 def _follow(

@@ -40,7 +40,7 @@ def read_record(catalog: Catalog, collection: str, rkey: str | None, raw: bytes)
     Raises InvalidData where the bytes are no record, InvalidRecord with everything that is wrong
     with it, UnknownLexicon where no family has this collection.
     """
-    value = _decode(raw)
+    value = decode_record(raw)
     checked = check_record(catalog, collection, rkey, value)
     json = json_bytes(value)
     # Nearly no record holds one, and its JSON form tells at once.
@@ -69,7 +69,8 @@ def judge(
         return (Problem("", f"this node cannot read it: {type(failure).__name__}"),)
 
 
-def _decode(raw: bytes) -> Mapping[str, Any]:
+def decode_record(raw: bytes) -> Mapping[str, Any]:
+    """The record in its bytes. Raises InvalidData."""
     if len(raw) > MAX_RECORD_BYTES:
         raise InvalidData(f"has {len(raw)} bytes, a record has at most {MAX_RECORD_BYTES}")
     value = decode(raw)

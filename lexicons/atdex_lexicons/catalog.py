@@ -90,6 +90,13 @@ class Catalog:
             read_document(file) for file in sorted(Path(path).rglob("*.json"))
         )
 
+    def extended(self, documents: Mapping[str, Mapping[str, Any]]) -> Catalog:
+        """A catalog that has these too, by NSID, already known to be valid.
+
+        One that is here already stays as it is.
+        """
+        return Catalog({**documents, **self._documents})
+
     def __contains__(self, nsid: object) -> bool:
         return nsid in self._documents
 

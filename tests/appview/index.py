@@ -28,6 +28,7 @@ from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
 from atdex_appview.http_protocol import HttpProtocol
 from atdex_appview.limited import LimitedPages
+from atdex_appview.network.lexicons import NetworkLexicons
 from atdex_appview.search import SearchIndex
 from atdex_appview.slow import SlowQueries
 from atdex_appview.state import Notes, QuarantinedRecord, State
@@ -231,6 +232,7 @@ class Index:
         posts: Posts | None = None,
         allow_private_hosts: bool = False,
         federation: Federation | None = None,
+        network: NetworkLexicons | None = None,
         slow: SlowQueries | None = None,
         rate: RateLimit | None = None,
         callers: Callers | None = None,
@@ -252,6 +254,7 @@ class Index:
             posts=posts,
             allow_private_hosts=allow_private_hosts,
             federation=federation,
+            network=network,
             slow=slow or SlowQueries(),
         )
         app = build_app(context, ingest=ingest, rate=rate, callers=callers, check_output=True)

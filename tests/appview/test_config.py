@@ -103,7 +103,9 @@ def test_an_unknown_flag_is_an_error() -> None:
         ("allow_private_hosts = 1", "allow_private_hosts must be true or false"),
         ('collections = ["nope"]', "collections must be an NSID"),
         ('collections = ["a.b.*.c"]', "collections must be an NSID"),
-        ('collections = ["com.example.thing"]', "is no collection that a node indexes"),
+        ('collections = ["com.example.*"]', "is no collection that a node indexes"),
+        ('collections = ["science.alt.datset.entry"]', "'science.alt.dataset.entry'"),
+        ('collections = ["science.alt.dataset.getEntry"]', "'science.alt.dataset.entry'"),
         ('collections = ["app.bsky.atdat.*"]', "is no collection that a node indexes"),
         ('collections = ["app.bsky.atdata.datasets"]', "'app.bsky.atdata.dataset'"),
         ('log_level = "loud"', "log_level must be one of debug, info, warning, error"),
@@ -272,3 +274,8 @@ def test_every_setting_is_documented_with_its_variable_flag_and_help() -> None:
     assert columns == 1
     documented = {re.split("`", line)[1] for line in rows if line.count(" | ") >= 5}
     assert documented == {row.name for row in SETTINGS}
+
+
+def test_a_collection_of_somebody_else_is_taken_as_it_is(tmp_path: Path) -> None:
+    file = write(tmp_path, 'collections = ["com.example.thing", "app.bsky.atdata.*"]')
+    assert load_config(file, {}, {}).collections == ("com.example.thing", "app.bsky.atdata.*")

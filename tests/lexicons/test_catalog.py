@@ -266,6 +266,6 @@ def test_the_public_names_are_these() -> None:
     errors += " InvalidParams InvalidRecord InvalidSyntax LexiconsError UnknownLexicon"
     others = "AtUri Catalog Cid Problem check_document"
     assert set(atdex_lexicons.__all__) == set(f"{errors} {others}".split())
-    methods = "bundled document from_directory from_documents kind nsids parse_params"
+    methods = "bundled document extended from_directory from_documents kind nsids parse_params"
     methods += " validate_input validate_message validate_output validate_params validate_record"
     assert {name for name in vars(Catalog) if name[0] != "_"} == set(methods.split())

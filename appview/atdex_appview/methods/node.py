@@ -6,9 +6,20 @@ from importlib.metadata import version
 from typing import Any
 
 from atdex_appview.context import Context
+from atdex_appview.network.lexicons import NetworkLexicons
 from atdex_appview.status import backfill_json
 from atdex_lexicons.families import FAMILIES
 from atdex_xrpc import Request
+
+
+def _lexicons(network: NetworkLexicons) -> list[dict[str, Any]]:
+    return [
+        {"collection": state.nsid, "records": state.records}
+        | ({"publisher": state.did} if state.did else {})
+        | ({"cid": state.cid} if state.cid else {})
+        | ({"problem": state.problem} if state.problem else {})
+        for state in network.states()
+    ]
 
 
 def describe_node(context: Context, request: Request) -> dict[str, Any]:
@@ -33,6 +44,7 @@ def describe_node(context: Context, request: Request) -> dict[str, Any]:
         },
         "upstreams": [upstream.to_json() for upstream in context.upstreams()],
         "limits": context.limits,
+        "lexicons": [] if context.network is None else _lexicons(context.network),
         "peers": [] if context.federation is None else context.federation.peers,
     }
     backfill = context.backfill()

@@ -8,6 +8,7 @@ from typing import Any
 from atdex_appview.context import Context
 from atdex_appview.graph.checking import lens_problems
 from atdex_appview.lookup import canonical_uri
+from atdex_appview.network.lexicons import NetworkLexicons
 from atdex_appview.reading import read_record
 from atdex_appview.references import check_references
 from atdex_appview.state import QuarantinedRecord
@@ -16,6 +17,7 @@ from atdex_lexicons import InvalidRecord, UnknownLexicon
 from atdex_lexicons.aturi import AtUri
 from atdex_lexicons.datamodel import encode, from_json
 from atdex_lexicons.errors import InvalidData, Problem, listed
+from atdex_lexicons.families import VALID
 from atdex_lexicons.model import Lens
 from atdex_xrpc import Request
 
@@ -34,6 +36,11 @@ def check_record(context: Context, request: Request) -> dict[str, Any]:
     collection, record = request.input["collection"], request.input["record"]
     try:
         raw = encode(from_json(record))
+        if context.network is not None and context.network.follows(collection):
+            context.network.catalog.validate_record(
+                record, collection=collection, rkey=request.input.get("rkey")
+            )
+            return {"valid": True, "conformance": VALID, "problems": []}
         read = read_record(context.catalog, collection, request.input.get("rkey"), raw)
     except InvalidRecord as invalid:
         return {"valid": False, "problems": _problems(invalid.problems)}
@@ -56,13 +63,15 @@ def check_record(context: Context, request: Request) -> dict[str, Any]:
 async def get_record_status(context: Context, request: Request) -> dict[str, Any]:
     """What became of a record here. Of an account that is not active nothing more is told."""
     asked: str = request.params["uri"]
-    uri, answer = await asyncio.to_thread(_in_store, context.store, asked)
+    uri, answer = await asyncio.to_thread(_in_store, context.store, context.network, asked)
     if answer is None:
         answer = _in_quarantine(await context.state.get(uri))
     return {"uri": asked, **answer}
 
 
-def _in_store(store: IndexStore, asked: str) -> tuple[str, dict[str, Any] | None]:
+def _in_store(
+    store: IndexStore, network: NetworkLexicons | None, asked: str
+) -> tuple[str, dict[str, Any] | None]:
     """The URI as the store keys it, and what the store knows; None where it knows nothing."""
     uri = canonical_uri(store, asked, parameter="uri")
     did = AtUri.parse(uri).authority
@@ -74,6 +83,9 @@ def _in_store(store: IndexStore, asked: str) -> tuple[str, dict[str, Any] | None
     record = store.records([uri]).get(uri)
     if record is not None:
         return uri, {"status": "indexed", "cid": record.cid, "rev": record.rev}
+    other = None if network is None else network.records.get(uri)
+    if other is not None:
+        return uri, {"status": "indexed", "cid": other.cid, "rev": other.rev}
     return uri, None
 
 

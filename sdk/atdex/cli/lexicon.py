@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -75,6 +76,119 @@ def check(
     else:
         _print(results)
     return 0 if valid else 1
+
+
+@app.command
+def add(nsid: str, /, *, config: Path | None = None, data_dir: Path | None = None) -> int:
+    """Have a node index a record type that no family of datasets knows.
+
+    Its lexicon is resolved through its authority. A node that runs on the data folder takes it up
+    within a second or so; else the next one that starts there does.
+
+    Parameters
+    ----------
+    nsid
+        The record type, such as com.example.note.
+    config
+        Configuration file; without it, atdex.toml in the current folder where there is one.
+    data_dir
+        Folder of the node's stores.
+    """
+    from atdex_appview.network.file import CollectionsFile
+    from atdex_appview.network.lexicons import is_of_the_network
+
+    if not is_of_the_network(nsid):
+        print(f"atdex: {shown(nsid)} is no NSID, or one that atdex knows anyway", file=sys.stderr)
+        return 2
+    file = CollectionsFile.open(_collections(config, data_dir))
+    try:
+        with file.writing() as sql:
+            sql.execute("INSERT OR IGNORE INTO wanted VALUES (?)", [nsid])
+    finally:
+        file.close()
+    print(f"{nsid} is wanted; `atdex lexicon list` shows what becomes of it")
+    return 0
+
+
+@app.command
+def remove(nsid: str, /, *, config: Path | None = None, data_dir: Path | None = None) -> int:
+    """Have a node index a record type no more that was added. Its records stay, unlisted.
+
+    Parameters
+    ----------
+    nsid
+        The record type.
+    config
+        Configuration file; without it, atdex.toml in the current folder where there is one.
+    data_dir
+        Folder of the node's stores.
+    """
+    from atdex_appview.network.file import CollectionsFile
+
+    file = CollectionsFile.open(_collections(config, data_dir))
+    try:
+        with file.writing() as sql:
+            gone = sql.execute("DELETE FROM wanted WHERE nsid = ?", [nsid]).rowcount
+    finally:
+        file.close()
+    if not gone:
+        print(f"atdex: {shown(nsid)} was not added here", file=sys.stderr)
+        return 1
+    print(f"{nsid} is not wanted any more")
+    return 0
+
+
+@app.command(name="list")
+def list_(
+    *,
+    config: Path | None = None,
+    data_dir: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Show the record types that were added, and what is known of their lexicons.
+
+    Parameters
+    ----------
+    config
+        Configuration file; without it, atdex.toml in the current folder where there is one.
+    data_dir
+        Folder of the node's stores.
+    json
+        Print one JSON object.
+    """
+    from atdex_appview.network.file import CollectionsFile
+    from atdex_appview.network.lexicons import states_of
+
+    file = CollectionsFile.open(_collections(config, data_dir))
+    try:
+        states = states_of(file)
+    finally:
+        file.close()
+    if json:
+        found = [
+            {"collection": each.nsid, "publisher": each.did, "cid": each.cid}
+            | ({"problem": each.problem} if each.problem else {})
+            for each in states
+        ]
+        print(json_text.dumps({"lexicons": found}))
+        return 0
+    for each in states:
+        known = f"by {each.did}" if each.did else "not resolved yet"
+        problem = f": {shown(each.problem)}" if each.problem else ""
+        print(f"{each.nsid}  {known}{problem}")
+    return 0
+
+
+def _collections(config: Path | None, data_dir: Path | None) -> Path:
+    """The file of collections of the node that the settings are about."""
+    from atdex_appview.config import FILE_NAME as CONFIG_FILE
+    from atdex_appview.config import load_config
+    from atdex_appview.network.file import FILE_NAME
+
+    file = config
+    if file is None and Path(CONFIG_FILE).is_file():
+        file = Path(CONFIG_FILE)
+    return load_config(file, os.environ, {"data_dir": data_dir}).data_dir / FILE_NAME
 
 
 def _expand(files: tuple[Path, ...]) -> Iterator[Path]:
