@@ -15,7 +15,7 @@ from atdex_appview.errors import FellBehind, StreamUnavailable
 from atdex_appview.store.base import AccountEvent, RecordEvent, StoreEvent
 from atdex_appview.stream import log as log_module
 from atdex_appview.stream.changes import ChangeStream
-from atdex_appview.stream.entries import Entry, entry_of, info_frame, without_record
+from atdex_appview.stream.entries import Entry, entries_of, info_frame, without_record
 from atdex_appview.stream.log import StreamLog
 from atdex_lexicons import Catalog
 from atdex_lexicons.datamodel import encode
@@ -41,6 +41,11 @@ def record(
     return RecordEvent(did, rev(1), ENTRY, rkey, action, CID, raw, "valid")  # type: ignore[arg-type]
 
 
+def told(event: StoreEvent, seq: int) -> Entry:
+    [entry] = entries_of([event], seq, NOW)
+    return entry
+
+
 def body(entry: Entry) -> Any:
     return parse_frame(entry.frame).body
 
@@ -59,15 +64,19 @@ def rkeys(entries: Sequence[Entry]) -> list[str]:
         record(action="update"),
         record(action="delete"),
         RecordEvent(BOB, rev(9), ENTRY, "b", "create", CID, None, "dialect:flat"),
+        RecordEvent(BOB, rev(9), ENTRY, "k" * 300, "delete"),
+        RecordEvent(BOB, rev(9), ENTRY, "k" * 23, "delete"),
+        RecordEvent(BOB, rev(9), ENTRY, "k" * 24, "delete"),
         AccountEvent(ALICE, active=False, status="takendown"),
         AccountEvent(ALICE, active=True),
     ],
 )
-def test_every_message_is_valid_by_its_document(event: StoreEvent) -> None:
-    entry = entry_of(event, 7, NOW)
+@pytest.mark.parametrize("seq", [7, 23, 24, 70_000, 2**32 - 1, 2**32, NOW])
+def test_every_message_is_valid_by_its_document(event: StoreEvent, seq: int) -> None:
+    entry = told(event, seq)
     message = parse_frame(entry.frame)
     CATALOG.validate_message(NSID, dict(message.body), message.kind)
-    assert message.body["seq"] == 7
+    assert message.body["seq"] == seq
     assert message.body["time"] == "2026-09-21T14:13:20.000000Z"
     # The frame is what an encoder would have written: sorted keys, no more, no less.
     assert entry.frame.endswith(encode(dict(message.body)))
@@ -75,12 +84,12 @@ def test_every_message_is_valid_by_its_document(event: StoreEvent) -> None:
 
 def test_a_record_is_told_byte_for_byte() -> None:
     event = record()
-    entry = entry_of(event, 7, NOW)
+    entry = told(event, 7)
     assert event.raw is not None
     assert event.raw in entry.frame
     assert body(entry)["record"]["bytes"] == b"\x00\xff"
     assert body(without_record(entry)) == {k: v for k, v in body(entry).items() if k != "record"}
-    gone = entry_of(record(action="delete"), 8, NOW)
+    gone = told(record(action="delete"), 8)
     assert without_record(gone) is gone
 
 

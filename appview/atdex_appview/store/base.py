@@ -197,10 +197,12 @@ class StatusChange:
 Change = RepoChange | Reread | HandleChange | StatusChange
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordEvent:
-    """What a batch made of one record. `raw` and `conformance` are None for a delete; `raw` also
-    while the account is not active: its records are not served.
+    """What a batch made of one record. To be read, not changed.
+
+    `raw` and `conformance` are None for a delete; `raw` also while the account is not active: its
+    records are not served.
     """
 
     did: str

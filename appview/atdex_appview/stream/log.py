@@ -37,7 +37,7 @@ from typing import Any, Self
 from atdex_appview.errors import FellBehind, StreamUnavailable
 from atdex_appview.store.base import AccountEvent, StoreEvent
 from atdex_appview.store.plan import DELETED
-from atdex_appview.stream.entries import Entry, entry_of
+from atdex_appview.stream.entries import Entry, entries_of
 
 VERSION = 1
 
@@ -154,7 +154,7 @@ class StreamLog:
 
         `now` is in µs since the epoch. Not to be read or told before the store has committed.
         """
-        entries = [entry_of(event, seq, now) for seq, event in enumerate(events, self.last + 1)]
+        entries = entries_of(events, self.last + 1, now)
         rows = [(e.seq, change, now, e.did, e.collection, e.frame) for e in entries]
         deleted = [
             event.did
