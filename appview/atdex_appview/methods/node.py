@@ -11,6 +11,9 @@ from atdex_appview.status import backfill_json
 from atdex_lexicons.families import FAMILIES
 from atdex_xrpc import Request
 
+VERSION = version("atdex")
+"""Of the software. Read once: it is looked up among the files of all packages."""
+
 
 def _lexicons(network: NetworkLexicons) -> list[dict[str, Any]]:
     return [
@@ -30,7 +33,7 @@ def describe_node(context: Context, request: Request) -> dict[str, Any]:
     }
     answer = {
         "did": context.did,
-        "version": version("atdex"),
+        "version": VERSION,
         "families": [
             {"name": name, "collections": nsids} for name, nsids in families.items() if nsids
         ],
