@@ -320,7 +320,9 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         rate = None
         if config.rate_limit:
             rate = RateLimit(config.rate_limit, config.rate_limit_seconds, callers=callers)
-        yield Node(context, consumer, writer, ingest, rebuild, network, auth, rate, callers, announcer)
+        yield Node(
+            context, consumer, writer, ingest, rebuild, network, auth, rate, callers, announcer
+        )
 
 
 def _follow(

@@ -256,7 +256,7 @@ async def test_what_is_derived_is_made_right_from_the_bytes_that_were_signed(
 ) -> None:
     async with opened(tmp_path) as world:
         await fill(world)
-        before = world.everything()
+        before, shown = world.everything(), world.served()
         # From within: DuckDB lets nobody else open the file.
         cursor = world.store._connection.cursor()
         cursor.execute("UPDATE dataset SET name = 'wrong', tags = ['wrong'], json = '{}'::BLOB")
@@ -270,10 +270,15 @@ async def test_what_is_derived_is_made_right_from_the_bytes_that_were_signed(
         wrong = SearchDocument(found[0].uri, ALICE, "wrong", "", (), SCHEMA, None, 7, None, None)
         world.search.update([stranger, wrong], [found[1].uri])
         world.graph.update(GraphChange(lenses={LENS: None}))
+        rows = world.store._rows._writer
+        rows.execute('UPDATE dataset SET json = \'{"name": "wrong"}\'')
+        rows.execute("DELETE FROM schema")
         assert world.everything() != before
         progress = await world.ask()
         assert world.everything() == before
         assert progress.changed == 7 + 2 + 1
+        assert world.served() == shown
+        assert len(world.store.list_records("schema", limit=10)) == 2
 
 
 async def test_an_interrupted_rebuild_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -14,16 +14,18 @@ from pathlib import Path
 from secrets import token_hex
 
 from atdex_appview.catch_up import catch_up
+from atdex_appview.config import NodeConfig
 from atdex_appview.errors import NotTakenUp, StoreInUse
 from atdex_appview.graph.checking import LensChecks
 from atdex_appview.graph.following import GraphFollower
 from atdex_appview.graph.graph import LensGraph
-from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE
+from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE, STREAM_FILE
 from atdex_appview.rebuild.progress import PROGRESS_JOB, REQUEST_JOB, Progress
 from atdex_appview.rebuild.rebuilding import Rebuild
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import State
 from atdex_appview.store.duckdb import DuckDBStore
+from atdex_appview.stream.changes import ChangeStream
 from atdex_appview.writer import Writer
 from atdex_lexicons import Catalog
 
@@ -35,22 +37,29 @@ LOOK_SECONDS = 0.2
 Say = Callable[[Progress], None]
 
 
-async def reindex(
-    folder: Path, *, memory_limit_mb: int, say: Say, wait: bool = True
-) -> Progress | None:
+async def reindex(config: NodeConfig, *, say: Say, wait: bool = True) -> Progress | None:
     """Rebuilds what is in the data folder; `say` is told how far it is, now and then.
 
     Without `wait`, a node that runs is asked and not waited for: None. Raises StoreError,
     StateError, SearchError, WriteFailed, and NotTakenUp where a node does not react.
     """
+    folder = config.data_dir
     try:
         store = await asyncio.to_thread(
-            DuckDBStore.open, folder / RECORDS_FILE, memory_limit_mb=memory_limit_mb
+            DuckDBStore.open, folder / RECORDS_FILE, memory_limit_mb=config.memory_limit_mb
         )
     except StoreInUse:
         return await _ask(folder, say, wait)
     async with AsyncExitStack() as stack:
         stack.callback(store.close)
+        # Who follows the changes of the index hears of these at the node's next start.
+        stream = await ChangeStream.open(
+            folder / STREAM_FILE,
+            store,
+            max_events=config.stream_events,
+            max_hours=config.stream_hours,
+        )
+        stack.callback(stream.close)
         return await _work(folder, store, say, stack)
 
 

@@ -287,7 +287,8 @@ class Rebuild:
         return part
 
     def _derive(self, kind: Kind, page: Sequence[HeldRecord]) -> None:
-        """Search and graph from what the store has now of these records."""
+        """Rows, search and graph from what the store has now of these records."""
+        self._store.refresh_rows([held.uri for held in page])
         if kind == "dataset":
             visible = [held.uri for held in page if held.visible]
             documents = self._store.documents_of(visible)

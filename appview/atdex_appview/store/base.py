@@ -437,6 +437,10 @@ class IndexStore(Protocol):
         """How many records of a kind are held, and the highest `first_seen` among them."""
         ...
 
+    def refresh_rows(self, uris: Sequence[str]) -> None:
+        """Makes anew whatever the store keeps twice of these records, for the one writer."""
+        ...
+
     def documents_of(self, uris: Sequence[str]) -> Sequence[SearchDocument]:
         """The search documents of datasets that are known to be visible."""
         ...

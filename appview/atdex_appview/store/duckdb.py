@@ -165,6 +165,11 @@ class DuckDBStore(Reads):
             ).fetchall()
         return Applied(self._number, tuple(upserted), tuple(uri for (uri,) in removals), 0)
 
+    def refresh_rows(self, uris: Sequence[str]) -> None:
+        with self._write_lock, available():
+            self._rows.announce(uris, [])
+            bring_up(self._rows, self._writer, self._number)
+
     def forget_removed(self, number: int) -> None:
         with self._write_lock, available():
             self._writer.execute("DELETE FROM removals WHERE change <= ?", [number])

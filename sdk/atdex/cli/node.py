@@ -265,14 +265,7 @@ def reindex(
             said = line
             print(line, file=sys.stderr)
 
-    last = asyncio.run(
-        rebuild(
-            settings.data_dir,
-            memory_limit_mb=settings.memory_limit_mb,
-            say=say,
-            wait=wait,
-        )
-    )
+    last = asyncio.run(rebuild(settings, say=say, wait=wait))
     if last is None:
         print("the node was asked to")
     elif as_json:
