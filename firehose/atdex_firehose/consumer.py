@@ -372,7 +372,7 @@ class Consumer:
     def frame_times(self) -> tuple[float, float] | None:
         """When the first frame was read and when the last one, in seconds since the epoch."""
         read = [upstream.last_time[1] for upstream in self._upstreams if upstream.last_time]
-        first = self._pipeline.first_frame_at
+        first = min((each.first_read for each in self._upstreams if each.first_read), default=0.0)
         return (first, max(read, default=first)) if first else None
 
     @property

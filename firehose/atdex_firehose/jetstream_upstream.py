@@ -72,7 +72,7 @@ class JetstreamUpstream(Source):
         cursor = None if self._live and not top else max(top - OVERLAP_SECONDS * 1_000_000, OLDEST)
         return self._jetstream.subscription(cursor, self._collections)
 
-    def _receiver(self) -> Take:
+    def receiver(self) -> Take:
         return one_by_one(self._receive)
 
     def _receive(self, raw: bytes) -> Rest | None:
@@ -84,6 +84,7 @@ class JetstreamUpstream(Source):
         seq = number(time_us, self.watermark.top, now)
         self.frames += 1
         self.last_time = (time_of(time_us), now)
+        self.first_read = self.first_read or now
         try:
             item = parse_message(message, seq)
         except Rejected as error:

@@ -59,7 +59,6 @@ class Light:
 
     def take(self, upstream: JetstreamUpstream, item: Item) -> Rest | None:
         """Take one message; await the result, where there is one, before the next."""
-        self._pipeline.note_first_frame()
         if isinstance(item, LightCommit) and item.op.collection not in self._patterns:
             upstream.watermark.seen(item.seq)
             return None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
@@ -94,6 +95,10 @@ def key_layer(key: bytes) -> int:
         if byte:
             break
     return layer
+
+
+layer_of_top = lru_cache(16_384)(key_layer)
+"""The layer of a key that stands in the top node, which is in every commit of its repo; 3 MB."""
 
 
 def is_key(key: bytes) -> bool:
@@ -238,10 +243,10 @@ def load_root(did: str, raw: bytes, cid: bytes) -> Node:
     """Read the top node of a tree, or the only one of an empty tree. Raises InvalidCommit."""
     node = load_node(did, raw, cid, TOP, FIRST, LAST)
     if node.keys:
-        node.layer = key_layer(node.keys[0])
+        node.layer = layer_of_top(node.keys[0])
         # All of them: a key that is put beside the top ones would make its own layer the top.
         for key in node.keys[1:]:
-            if key_layer(key) != node.layer:
+            if layer_of_top(key) != node.layer:
                 raise InvalidCommit(did, f"{key[:80]!r} is not in the layer that it belongs in")
     elif node.kids[0] is None:
         node.layer = 0

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from atdex_firehose import limits
@@ -131,15 +130,15 @@ class Pipeline:
         self._epoch = epoch
         self._verify = verify
         self._mentions = mentions
-        self.first_frame_at = 0.0
         self.schedule: Schedule = _nobody
         self.lanes: Lanes[Item | Job] = Lanes(self._work, outbox.fail)
 
     def wants(self, body: Body, raw: bytes) -> bool:
         """Whether a `#commit`, not checked yet, matters, by what is tracked now."""
-        return self._concerns_us(body) or (
-            self._mentions is not None and self._mentions.wants(body, raw)
-        )
+        # On the way of every frame: tenths of a microsecond count.
+        if self._mentions is not None:
+            return self._concerns_us(body) or self._mentions.wants(body, raw)
+        return self._concerns_us(body)
 
     def prepare(self, items: Sequence[Item]) -> None:
         """Make ahead of their turns what checks of these commits need no other frame."""
@@ -173,8 +172,6 @@ class Pipeline:
         """Take one frame; await the result, where there is one, before the next."""
         assert item.upstream is not None
         watermark = item.upstream.watermark
-        if not self.first_frame_at:
-            self.note_first_frame()
         if item.kind == "#commit" and not self.wants(item.body, item.raw):
             watermark.seen(item.seq)
             return None
@@ -187,10 +184,6 @@ class Pipeline:
         self._counters.reject(name)
         kept = raw[: limits.REJECTED_FRAME_BYTES]
         return self.out.announce(RejectedEvent(upstream.url, 0, "", None, name, error.reason, kept))
-
-    def note_first_frame(self) -> None:
-        """A frame was read; the first one is remembered."""
-        self.first_frame_at = self.first_frame_at or time.time()
 
     def want(self, patterns: CollectionPatterns, epoch: int) -> None:
         """From the next commit on, these collections are wanted."""

@@ -85,7 +85,8 @@ class Timing:
 class Source(ABC):
     """What upstreams of every kind share: connections one after the other, and what is known
     of them. `url` is the name under which the cursor is kept; `frames` are those that came in
-    order; `last_time` is the upstream's time of the last one and ours (seconds since the epoch).
+    order; `last_time` is the upstream's time of the last one and ours (seconds since the epoch),
+    `first_read` our time of the first one, 0 before it.
     """
 
     def __init__(self, url: str, cursor: int, timing: Timing) -> None:
@@ -97,6 +98,7 @@ class Source(ABC):
         self.outdated = 0
         self.last_error: UpstreamError | None = None
         self.last_time: tuple[str, float] | None = None
+        self.first_read = 0.0
         self._timing = timing
 
     async def run(self) -> NoReturn:
@@ -127,7 +129,7 @@ class Source(ABC):
             log.info("connected to %s", url)
 
         await subscribe.follow(
-            url, self._receiver(), opened, ping=self._timing.ping, idle=self._timing.idle
+            url, self.receiver(), opened, ping=self._timing.ping, idle=self._timing.idle
         )
 
     @abstractmethod
@@ -135,7 +137,7 @@ class Source(ABC):
         """Where the next connection goes, from the watermark; called before each."""
 
     @abstractmethod
-    def _receiver(self) -> subscribe.Take:
+    def receiver(self) -> subscribe.Take:
         """What takes the messages of the next connection."""
 
     def _report(self, error: UpstreamError, delay: float) -> None:
@@ -196,7 +198,7 @@ class Upstream(Source):
         self._dids.clear()
         return self._relay.subscription(self.watermark.top)
 
-    def _receiver(self) -> subscribe.Take:
+    def receiver(self) -> subscribe.Take:
         return self._receive
 
     def _receive(self, messages: deque[bytes]) -> Rest | None:
@@ -219,7 +221,7 @@ class Upstream(Source):
             frames, item = items.popleft()
             self.frames += frames
             rest = self._take(item)
-        if not items:
+        if rest is None:
             self._taking = False
             self._dids.clear()
             self._pass()
@@ -259,10 +261,12 @@ class Upstream(Source):
             if len(raw) > LARGE_FRAME_BYTES:
                 break
         self._last, self._passed = last, passed
-        if (passed or items) and self._poisoned:
+        if passed or items:
             self._poisoned.clear()
-        if type(sent) is str:
-            self.last_time = (sent, time())
+            now = time()
+            self.first_read = self.first_read or now
+            if type(sent) is str:
+                self.last_time = (sent, now)
         return full
 
     def _pass(self) -> None:

@@ -178,13 +178,17 @@ async def with_ours(job: Job) -> Result:
             await asyncio.sleep(POLL_SECONDS)
             if draining.done():
                 await draining
-            stats = consumer.stats()
-            if stats.frames and not clock.begun:
+            frames = consumer.frames
+            if frames and not clock.begun:
                 clock.start()
                 clock.kept = 0
-            memory.sample(stats.frames)
-            if stats.upstreams[0]["cursor"] >= job.last_seq:  # of what was acknowledged
-                break
+            memory.sample(frames)
+            if frames == clock.frames:  # nothing new: all the statistics cost more than a frame
+                stats = consumer.stats()
+                if stats.upstreams[0]["cursor"] >= job.last_seq:  # of what was acknowledged
+                    break
+            clock.frames = frames
+        stats = consumer.stats()
         clock.frames = stats.frames
         result = clock.result(
             verified=stats.commits_verified - before.commits_verified,

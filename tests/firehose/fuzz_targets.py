@@ -36,6 +36,7 @@ from atdex_firehose.errors import (
     StaleRev,
     UpstreamError,
 )
+from atdex_firehose.evidence import Evidence, prepare
 from atdex_firehose.frames import (
     CommitFrame,
     did_of,
@@ -139,15 +140,27 @@ def _check_commit(body: Mapping[str, Any]) -> bool:
     with suppress(InvalidCar, InvalidCommit, InvalidEvent):
         stated_records(frame, WANTED)
     known = _scene(frame.did)
+    evidence = Evidence(frame)
+    prepare([(evidence, known.identity)], WANTED)
     for head in (known.head, None):
-        try:
-            verified = verify_commit(frame, known.identity, head, WANTED, NOW)
-        except _REFUSALS:
+        verified = _verified(frame, known, head, None)
+        ensure(verified == _verified(frame, known, head, evidence), "checks made ahead")
+        if not isinstance(verified, Verified):
             continue
         _check_verified(frame, known, head, verified)
         if head is not None:
             return True
     return False
+
+
+def _verified(
+    frame: CommitFrame, known: Scene, head: Head | None, evidence: Evidence | None
+) -> Verified | str:
+    """What a commit shows, or why it is refused."""
+    try:
+        return verify_commit(frame, known.identity, head, WANTED, NOW, evidence)
+    except _REFUSALS as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def _check_verified(

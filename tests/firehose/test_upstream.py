@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,13 +13,15 @@ import pytest
 
 from atdex_firehose import RejectedEvent, limits
 from atdex_firehose.backoff import Backoff
+from atdex_firehose.errors import BackwardSeq, ConsumerTooSlow, InvalidFrame
+from atdex_firehose.frames import Body
 from atdex_firehose.items import Item
 from atdex_firehose.relay import parse_relay
 from atdex_firehose.subscribe import Rest
-from atdex_firehose.upstream import POISON_ATTEMPTS, Take, Timing, Upstream
+from atdex_firehose.upstream import BATCH_ITEMS, POISON_ATTEMPTS, Take, Timing, Upstream
 from tests.firehose.network import Network, names, network, quick, take, until
 from tests.support.mst import encode
-from tests.support.repo import account_frame, error_frame, frame, info_frame, plc_did
+from tests.support.repo import K256Key, Repo, account_frame, error_frame, frame, info_frame, plc_did
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1011])
@@ -282,3 +285,102 @@ async def test_frames_that_waited_are_taken_in_order_and_once_across_a_cut() -> 
             await until(lambda: len(taken) >= 50)
         assert taken == list(range(1, 51))
         assert net.relay.cursors == [0, 20, 40]
+
+
+class Batch:
+    """An upstream without a socket, and what it does with messages that were read at once."""
+
+    def __init__(self, waits: int = 0, wants: Callable[[Body, bytes], bool] | None = None) -> None:
+        self.steps: list[str] = []
+        self.upstream = Upstream(
+            parse_relay("http://relay.test"),
+            0,
+            self._take,
+            lambda upstream, raw, error: None,
+            quick(),
+            wants=wants or (lambda body, raw: True),
+            prepare=lambda items: self.steps.append(f"prepare {[item.seq for item in items]}"),
+        )
+        self.receive = self.upstream.receiver()
+        self._waits = waits
+
+    def _take(self, item: Item) -> Rest | None:
+        self.steps.append(f"take {item.seq}")
+        assert item.upstream is not None
+        item.upstream.watermark.seen(item.seq)
+        return asyncio.sleep(0) if item.seq == self._waits else None
+
+    def read(self, messages: deque[bytes]) -> Rest | None:
+        """Hand on what was read at once, and then none; up to what is to be waited for."""
+        while messages:
+            if rest := self.receive(messages):
+                return rest
+        return self.receive(messages)
+
+
+def commits(*names: str) -> deque[bytes]:
+    """Commits of the accounts of these names, in a row."""
+    repos = {name: Repo(plc_did(name), K256Key()) for name in names}
+    return deque(
+        repos[name].commit({f"app.test.note/{seq}": {"n": seq}}).encode(seq)
+        for seq, name in enumerate(names, 1)
+    )
+
+
+def test_a_batch_is_prepared_as_a_whole_and_then_taken_in_order() -> None:
+    batch = Batch()
+    assert batch.read(commits(*"abcda")) is None
+    assert batch.steps == ["prepare [1, 2, 3, 4, 5]", *(f"take {seq}" for seq in range(1, 6))]
+
+
+def test_a_batch_of_many_frames_is_prepared_in_parts() -> None:
+    batch = Batch()
+    assert batch.read(commits(*"ab" * BATCH_ITEMS)) is None
+    assert [step for step in batch.steps if step.startswith("take")] == [
+        f"take {seq}" for seq in range(1, 2 * BATCH_ITEMS + 1)
+    ]
+    assert [n for n, step in enumerate(batch.steps) if step.startswith("prepare")] == [
+        0,
+        BATCH_ITEMS + 1,
+    ]
+    assert batch.upstream.frames == 2 * BATCH_ITEMS
+
+
+async def test_what_nobody_wants_is_passed_only_after_what_is_before_it() -> None:
+    batch = Batch(waits=3, wants=lambda body, raw: body["repo"] == plc_did("b"))
+    messages = commits(*"aabaa")
+    rest = batch.read(messages)
+    assert rest is not None
+    assert (batch.upstream.watermark.value, batch.upstream.frames) == (3, 3)
+    await rest
+    assert batch.read(messages) is None
+    assert (batch.upstream.watermark.value, batch.upstream.frames) == (5, 5)
+    assert batch.steps == ["take 3"]
+
+
+def test_a_commit_behind_a_wanted_frame_of_its_repo_is_handed_over_with_it() -> None:
+    """That frame may be the first record of the repo in a wanted collection."""
+    wanted = iter([True, False, False, False])
+    batch = Batch(wants=lambda body, raw: next(wanted))
+    assert batch.read(commits(*"abab")) is None
+    assert batch.steps == ["prepare [1, 3]", "take 1", "take 3"]
+    assert (batch.upstream.watermark.value, batch.upstream.frames) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (b"\xff", InvalidFrame),
+        (error_frame("ConsumerTooSlow", "go away"), ConsumerTooSlow),
+        (commits("a")[0], BackwardSeq),
+    ],
+)
+def test_frames_read_together_with_one_that_ends_the_connection_are_taken_before(
+    bad: bytes, error: type[Exception]
+) -> None:
+    for wanted in (True, False):
+        batch = Batch(wants=lambda body, raw, wanted=wanted: wanted)  # type: ignore[misc]
+        with pytest.raises(error):
+            batch.read(commits("a", "b", "c") + deque([bad]))
+        assert (batch.upstream.watermark.value, batch.upstream.frames) == (3, 3)
+        assert len(batch.steps) == (4 if wanted else 0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from atdex_firehose.crypto import parse_multikey
 from atdex_firehose.errors import (
     BadSignature,
+    FirehoseError,
     FutureRev,
     InvalidCar,
     InvalidCommit,
@@ -18,6 +20,7 @@ from atdex_firehose.errors import (
     StaleRev,
 )
 from atdex_firehose.events import Identity
+from atdex_firehose.evidence import Evidence, prepare
 from atdex_firehose.frames import CommitFrame, SyncFrame, parse_commit, parse_sync, split
 from atdex_firehose.patterns import CollectionPatterns
 from atdex_firehose.repo import Head
@@ -52,7 +55,18 @@ def frame_of(body: Body, **changes: Any) -> CommitFrame:
 
 
 def verify(frame: CommitFrame, key: Key, last: Head | None = None) -> Verified:
-    return verify_commit(frame, identity(key), last, WANTED, time.time())
+    """Verified at its turn, and with the checks made ahead: one comes to what the other does."""
+    known, now = identity(key), time.time()
+    evidence = Evidence(frame)
+    prepare([(evidence, known)], WANTED)
+    try:
+        verified = verify_commit(frame, known, last, WANTED, now)
+    except FirehoseError as error:
+        with pytest.raises(type(error), match=f"^{re.escape(str(error))}$"):
+            verify_commit(frame, known, last, WANTED, now, evidence)
+        raise
+    assert verify_commit(frame, known, last, WANTED, now, evidence) == verified
+    return verified
 
 
 @pytest.mark.parametrize("key", [K256Key(), P256Key()])
@@ -89,6 +103,25 @@ def test_a_forged_signature_is_a_bad_signature() -> None:
     mallory = Repo(DID, K256Key())
     with pytest.raises(BadSignature):
         verify(frame_of(mallory.commit({"app.test.note/1": NOTE})), K256Key())
+
+
+def test_a_signature_that_was_checked_ahead_counts_for_that_identity_only() -> None:
+    key, other = K256Key(), K256Key()
+    frame = frame_of(Repo(DID, key).commit({"app.test.note/1": NOTE}))
+    evidence = Evidence(frame)
+    prepare([(evidence, identity(key))], WANTED)
+    with pytest.raises(BadSignature):
+        verify_commit(frame, identity(other), None, WANTED, time.time(), evidence)
+    assert verify_commit(frame, identity(key), None, WANTED, time.time(), evidence).ops
+
+
+def test_records_that_were_read_ahead_count_for_the_same_collections_only() -> None:
+    key, others = K256Key(), CollectionPatterns(["app.other.*"])
+    frame = frame_of(Repo(DID, key).commit({"app.test.note/1": NOTE, "app.other.thing/2": NOTE}))
+    evidence = Evidence(frame)
+    prepare([(evidence, identity(key))], WANTED)
+    verified = verify_commit(frame, identity(key), None, others, time.time(), evidence)
+    assert [op.collection for op in verified.ops] == ["app.other.thing"]
 
 
 @pytest.mark.parametrize(("key", "order"), [(K256Key(), K256_ORDER), (P256Key(), P256_ORDER)])
