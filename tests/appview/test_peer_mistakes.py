@@ -34,6 +34,7 @@ from tests.appview.index import (
 )
 from tests.appview.records import rev
 from tests.appview.running import node as node_process
+from tests.appview.test_subscribe import read
 from tests.support.relay import FakePlc, FakeRelay
 from tests.support.repo import K256Key, Repo, did_document, plc_did
 
@@ -337,3 +338,29 @@ def test_health_is_not_well_while_a_store_is_down(index: Index, part: str) -> No
         answer = node.http.get("/xrpc/_health")
         said: dict[str, Any] = answer.json()
         assert (answer.status_code, said["ok"], said[part]) == (503, False, "does not answer")
+
+
+@pytest.mark.timeout(240)
+async def test_sequence_numbers_go_on_after_a_restart(
+    tmp_path: Path, relay: FakeRelay, plc: FakePlc
+) -> None:
+    """There, they start again at 0, so that a cursor means something else."""
+    key = K256Key()
+    plc.documents[CAROL] = did_document(CAROL, key)
+    repo = Repo(CAROL, key)
+    record = to_record(dataset("cats", f"at://{CAROL}/{CLASSIC}.schema/x"), CLASSIC)
+    relay.send(*(repo.commit({f"{ENTRY}/{rev(n)}": record}).encode(n + 1) for n in range(3)))
+    flags = ("--plc", plc.url, "--batch-delay", "0.01", "--no-backfill", "--allow-private-hosts")
+    async with node_process(tmp_path / "data", relay.url, *flags) as running:
+        before = await read(running.url, 3, cursor=0)
+        assert await running.stop() == 0
+    relay.send(repo.commit({f"{ENTRY}/{rev(7)}": record}).encode(9))
+    async with node_process(tmp_path / "data", relay.url, *flags) as running:
+        again = await read(running.url, 4, cursor=0)
+        [after] = await read(running.url, 1, cursor=before[-1].body["seq"])
+        assert await running.stop() == 0
+    assert [message.body for message in again[:3]] == [message.body for message in before]
+    numbers = [message.body["seq"] for message in again]
+    assert numbers == sorted(set(numbers))
+    assert after.body == again[3].body
+    assert after.body["rkey"] == rev(7)
