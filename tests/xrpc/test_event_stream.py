@@ -24,6 +24,7 @@ from atdex_xrpc import (
     RegistrationError,
     Request,
     Server,
+    ServiceAuth,
     TransportFailed,
     UnexpectedResponse,
 )
@@ -39,7 +40,10 @@ from atdex_xrpc.event_frames import (
 from atdex_xrpc.rate_limit import RateLimit
 from atdex_xrpc.subscription import Places, StreamLimits, too_slow
 from tests.support.http import serve_app
+from tests.support.repo import K256Key
+from tests.support.service_token import bearer, token
 from tests.xrpc.documents import body, document, echo
+from tests.xrpc.test_service_auth import ALICE, NODE, Keyring
 
 STREAM = "com.example.stream"
 ECHO = "com.example.echo"
@@ -294,6 +298,29 @@ async def test_opening_a_stream_costs_points() -> None:
                 pass
         assert refused.value.response.status_code == 429
         assert int(refused.value.response.headers["retry-after"]) > 200
+
+
+async def test_a_token_that_is_sent_must_be_good_for_the_stream() -> None:
+    ring = Keyring()
+    key = K256Key()
+    ring.keys[ALICE] = key
+    heard: list[str | None] = []
+
+    async def who(request: Request) -> AsyncIterator[bytes]:
+        heard.append(request.viewer)
+        yield message_frame("#event", {"seq": 1})
+
+    async def opened(url: str, method: str) -> None:
+        sent = bearer(token(key, iss=ALICE, aud=NODE, lxm=method))
+        async with connect(address(url), proxy=None, additional_headers=sent) as ws:
+            await ws.recv()
+
+    with serving(who, auth=ServiceAuth(NODE, ring)) as url:
+        await opened(url, STREAM)
+        with pytest.raises(InvalidStatus) as refused:
+            await opened(url, ECHO)
+    assert heard == [ALICE]
+    assert refused.value.response.status_code == 401
 
 
 def test_a_handler_fits_its_document() -> None:
