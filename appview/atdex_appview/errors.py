@@ -11,6 +11,9 @@ AppviewError
 │   └── SearchUnavailable     the search index cannot answer or write (ours)
 ├── StateError
 │   └── StateUnavailable      the SQLite state cannot answer or write (ours)
+├── StreamError
+│   ├── StreamUnavailable     the change stream cannot be read or written (ours)
+│   └── FellBehind            a reader was overtaken by the window of the stream (the reader's)
 ├── AccountError              the operator's own account on its PDS
 │   ├── AccountUnavailable    its service does not answer now (theirs: try again later)
 │   └── AccountRefused        its service refuses the login or the request (the operator's)
@@ -167,41 +170,31 @@ class StateUnavailable(StateError):
         return f"the state file {self.path} is unavailable: {self.reason}"
 
 
-class AccountError(AppviewError):
-    """The operator's account on its PDS."""
+class StreamError(AppviewError):
+    """The change stream."""
 
 
-class AccountUnavailable(AccountError):
-    """The service's: it does not answer, or asks to wait for `retry_after` seconds."""
+class StreamUnavailable(StreamError):
+    """Ours: the log of the change stream cannot answer or write."""
 
-    def __init__(self, service: str, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(service, reason, retry_after)
-        self.service = service
-        self.reason = reason
-        self.retry_after = retry_after
-
-    def __str__(self) -> str:
-        return f"{self.service} is unavailable: {self.reason}; try again later"
-
-
-class AccountRefused(AccountError):
-    """The operator's: the service refuses the login or a request of the account.
-
-    `error` is the name that it gave, such as `AuthenticationRequired` for a wrong password.
-    """
-
-    def __init__(self, service: str, account: str, error: str, reason: str) -> None:
-        super().__init__(service, account, error, reason)
-        self.service = service
-        self.account = account
-        self.error = error
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
         self.reason = reason
 
     def __str__(self) -> str:
-        return (
-            f"{self.service} refuses {self.account}: {self.error}: {self.reason}; check account, "
-            "app_password (ATDEX_APP_PASSWORD) and account_service"
-        )
+        return f"the change stream in {self.path} is unavailable: {self.reason}"
+
+
+class FellBehind(StreamError):
+    """The reader's: what comes after `seq` is not kept any more, or only for who is slower."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(seq)
+        self.seq = seq
+
+    def __str__(self) -> str:
+        return f"the reader of the change stream fell behind, at {self.seq}"
 
 
 class LexiconError(AppviewError):
@@ -239,31 +232,41 @@ class NotTakenUp(AppviewError):
         )
 
 
-class StreamError(AppviewError):
-    """The change stream."""
+class AccountError(AppviewError):
+    """The operator's account on its PDS."""
 
 
-class StreamUnavailable(StreamError):
-    """Ours: the log of the change stream cannot answer or write."""
+class AccountUnavailable(AccountError):
+    """The service's: it does not answer, or asks to wait for `retry_after` seconds."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
+    def __init__(self, service: str, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(service, reason, retry_after)
+        self.service = service
+        self.reason = reason
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.service} is unavailable: {self.reason}; try again later"
+
+
+class AccountRefused(AccountError):
+    """The operator's: the service refuses the login or a request of the account.
+
+    `error` is the name that it gave, such as `AuthenticationRequired` for a wrong password.
+    """
+
+    def __init__(self, service: str, account: str, error: str, reason: str) -> None:
+        super().__init__(service, account, error, reason)
+        self.service = service
+        self.account = account
+        self.error = error
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"the change stream in {self.path} is unavailable: {self.reason}"
-
-
-class FellBehind(StreamError):
-    """The reader's: what comes after `seq` is not kept any more, or only for who is slower."""
-
-    def __init__(self, seq: int) -> None:
-        super().__init__(seq)
-        self.seq = seq
-
-    def __str__(self) -> str:
-        return f"the reader of the change stream fell behind, at {self.seq}"
+        return (
+            f"{self.service} refuses {self.account}: {self.error}: {self.reason}; check account, "
+            "app_password (ATDEX_APP_PASSWORD) and account_service"
+        )
 
 
 class InvalidPosition(AppviewError):
