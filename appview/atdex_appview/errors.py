@@ -11,9 +11,6 @@ AppviewError
 │   └── SearchUnavailable     the search index cannot answer or write (ours)
 ├── StateError
 │   └── StateUnavailable      the SQLite state cannot answer or write (ours)
-├── StreamError
-│   ├── StreamUnavailable     the change stream cannot be read or written (ours)
-│   └── FellBehind            a reader was overtaken by the window of the stream (the reader's)
 ├── AccountError              the operator's own account on its PDS
 │   ├── AccountUnavailable    its service does not answer now (theirs: try again later)
 │   └── AccountRefused        its service refuses the login or the request (the operator's)
