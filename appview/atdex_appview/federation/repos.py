@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import monotonic, time
 
 from atdex_appview.reading import read_record
-from atdex_appview.store.base import StoredRecord
+from atdex_appview.store.base import DatasetSummary, StoredRecord
 from atdex_firehose.errors import FirehoseError, NotServed, Rejected
 from atdex_firehose.fetch_record import FetchedRecord
 from atdex_firehose.rates import Rates
@@ -144,6 +144,7 @@ class RepoReader:
             first_seen=now,
             indexed_at=now,
             json=reading.json,
+            summary=DatasetSummary(model.schema_uri, len(model.shards), model.checksummed),
         )
         return Read(record, model, fetched.identity.handle)
 
