@@ -32,6 +32,9 @@ from atdex_lexicons.model import FieldOps, Lens, Schema
 PART = 200
 """Lenses read and checked at a time: with their schemas up to some hundred MB of records."""
 
+SAVED = 2_000
+"""Checks that are saved in one transaction: more than a batch of records has lenses."""
+
 log = logging.getLogger(__name__)
 
 
@@ -91,17 +94,25 @@ class LensChecks:
         return list(wanted)
 
     def _check(self, uris: list[str]) -> None:
+        found: dict[str, LensCheck | None] = {}
         for start in range(0, len(uris), PART):
             part = uris[start : start + PART]
             checks: dict[str, LensCheck | None] = dict.fromkeys(part)
             checks.update(_checks(self._store, part))
-            kept = self._store.lens_checks(part)
-            changed = {uri: check for uri, check in checks.items() if check != kept.get(uri)}
-            if changed:
-                self._store.save_lens_checks(changed)
             for uri, check in checks.items():
                 self._watch(uri, check.nested if check else ())
                 self._note(uri, check)
+            found.update(checks)
+            if len(found) >= SAVED:
+                self._save(found)
+                found = {}
+        self._save(found)
+
+    def _save(self, found: dict[str, LensCheck | None]) -> None:
+        kept = self._store.lens_checks(list(found))
+        changed = {uri: check for uri, check in found.items() if check != kept.get(uri)}
+        if changed:
+            self._store.save_lens_checks(changed)
 
     def _note(self, lens: str, check: LensCheck | None) -> None:
         self._wrong.discard(lens)
