@@ -128,3 +128,17 @@ def test_a_path_that_means_something_in_an_address_is_a_path(
     store = DuckDBStore.open(odd / "records.duckdb")
     assert len(everything(store)) == len(published)
     store.close()
+
+
+def test_labels_of_strangers_and_floods_of_ones_own_do_not_make_a_page_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atdex_appview.store.rows.LABELS", 3)
+    with Index.open(tmp_path) as index:
+        [image] = index.publish(ALICE, schema())
+        [one] = index.publish(ALICE, dataset("one", image.uri))
+        index.publish(BOB, *(label(f"theirs {n}", one.uri, "9.0.0") for n in range(5)))
+        index.publish(ALICE, *(label("own", one.uri, f"1.{n}.0") for n in range(5)))
+        assert [found.version for found in index.store.labels_of([one.uri])[one.uri]] == [
+            "1.4.0", "1.3.0", "1.2.0",
+        ]  # fmt: skip

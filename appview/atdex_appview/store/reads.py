@@ -185,12 +185,11 @@ class Reads:
     def labels_of(self, dataset_uris: Sequence[str]) -> dict[str, list[LabelSummary]]:
         rows: dict[str, list[Any]] = {}
         for row in self._rows.labels(_usable(dataset_uris) or []):
-            if row[0].startswith(f"at://{row[1]}/"):
-                rows.setdefault(row[0], []).append(row)
+            rows.setdefault(row[0], []).append(row)
         labels = {}
         for uri, found in rows.items():
-            found.sort(key=lambda row: (semver_key(row[4]), row[5] or 0, row[6]), reverse=True)
-            labels[uri] = [LabelSummary(*row[2:5]) for row in found[:MAX_ATTACHED]]
+            found.sort(key=lambda row: (semver_key(row[3]), row[4] or 0, row[5]), reverse=True)
+            labels[uri] = [LabelSummary(*row[1:4]) for row in found[:MAX_ATTACHED]]
         return labels
 
     def verifications_of(self, lens_uris: Sequence[str]) -> dict[str, list[VerificationSummary]]:

@@ -38,7 +38,7 @@ from atdex_appview.errors import StoreUnavailable
 from atdex_appview.store.base import DatasetSummary, StoredRecord
 from atdex_lexicons.model import KINDS, Dataset, Kind, Label, Model, Schema, Verification
 
-FORMAT = 1
+FORMAT = 2
 """Kept as the file's `user_version`; one of another is made anew."""
 
 CACHE_KB = 8_192
@@ -60,14 +60,14 @@ EXTRA: dict[Kind, tuple[str, ...]] = {
     "dataset": ("schema_uri", "shards", "checksummed"),
     "schema": ("name", "version"),
     "lens": (),
-    "label": ("dataset_uri", "name", "version", "created"),
+    "label": ("own_dataset", "name", "version", "created"),
     "verification": ("lens_uri", "lens_cid", "method"),
 }
 INDEXES: dict[Kind, tuple[str, ...]] = {
     "dataset": (),
     "schema": (),
     "lens": (),
-    "label": ("dataset_uri",),
+    "label": ("own_dataset",),
     "verification": ("lens_uri",),
 }
 TYPES = {
@@ -103,15 +103,25 @@ class RowChanges:
     come: dict[Kind, list[Row]] = field(default_factory=dict)
 
 
-def extras(model: Model, created: int | None) -> Row:
-    """The columns of EXTRA. `created` is in µs since the epoch."""
+LABELS = 1_000
+"""Labels of one dataset that are looked at for the highest versions: nobody has so many, and who
+does must not make pages slow."""
+
+
+def extras(model: Model, did: str, created: int | None) -> Row:
+    """The columns of EXTRA. `did` is whose the record is; `created` is in µs since the epoch.
+
+    A label is a dataset's where it is its own publisher's: anybody can put any number of labels on
+    what is not theirs.
+    """
     match model:
         case Dataset():
             return (model.schema_uri, len(model.shards), model.checksummed)
         case Schema():
             return (model.name, model.version)
         case Label():
-            return (model.dataset_uri, model.name, model.version, created)
+            own = model.dataset_uri.startswith(f"at://{did}/")
+            return (model.dataset_uri if own else None, model.name, model.version, created)
         case Verification():
             return (model.lens_uri, model.lens_cid, model.method)
         case _:
@@ -271,11 +281,13 @@ class Rows:
         return self._by_keys(query, uris)
 
     def labels(self, datasets: Sequence[str]) -> list[Row]:
-        """(dataset, DID, URI, name, version, created, first_seen) of each label of these."""
-        columns = "dataset_uri, did, uri, name, version, created, first_seen"
-        return self._by_keys(
-            f"SELECT {columns} FROM label WHERE visible AND dataset_uri IN", datasets
+        """(dataset, URI, name, version, created, first_seen) of the newest labels of each."""
+        query = (
+            "SELECT own_dataset, uri, name, version, created, first_seen FROM json_each(?) wanted"
+            " CROSS JOIN label WHERE first_seen IN (SELECT first_seen FROM label WHERE visible AND"
+            f" own_dataset = wanted.value ORDER BY first_seen DESC LIMIT {LABELS})"
         )
+        return self._all(query, [orjson.dumps(list(datasets)).decode()]) if datasets else []
 
     def _by_keys(self, query: str, keys: Sequence[str]) -> list[Row]:
         found: list[Row] = []

@@ -15,6 +15,11 @@ from atdex_lexicons.model import KINDS, Kind
 
 log = logging.getLogger(__name__)
 
+DERIVED = {
+    "own_dataset": "CASE WHEN starts_with(dataset_uri, 'at://' || did || '/') THEN dataset_uri END"
+}
+"""Columns that DuckDB has in another form: see `rows.extras`."""
+
 PART = 1_000
 """Keys in one statement, and rows fetched at a time."""
 
@@ -55,7 +60,8 @@ def _rows(
     where: str = "true",
     parameters: Sequence[object] = (),
 ) -> Iterator[Row]:
-    query = f"SELECT {', '.join((*COMMON, *EXTRA[kind]))} FROM {kind} WHERE {where}"
+    columns = ", ".join(DERIVED.get(name, name) for name in (*COMMON, *EXTRA[kind]))
+    query = f"SELECT {columns} FROM {kind} WHERE {where}"
     cursor = connection.cursor()
     try:
         cursor.execute(query, list(parameters))

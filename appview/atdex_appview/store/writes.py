@@ -496,7 +496,7 @@ def row_of(
         final.verified,
         visible,
         put.json,
-        *extras(put.model, created),
+        *extras(put.model, put.did, created),
     )
 
 
