@@ -46,13 +46,14 @@ class Running:
 
     async def until(self, test: Callable[[Any], bool], method: str, **params: Any) -> Any:
         """Asks again until the answer fits."""
-        end = time.monotonic() + DEADLINE
+        end, pause = time.monotonic() + DEADLINE, 0.02
         while True:
             answer = await self.ask(method, **params)
             if test(answer):
                 return answer
             assert time.monotonic() < end, f"still {answer}"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, 0.3)  # callers are rationed
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
