@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 import duckdb
 import pyarrow as pa
 
+from atdex_appview.store.rows import Rows
+from atdex_appview.store.schema import arrow_schema
 from atdex_lexicons.model import Kind
 
 COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -58,6 +60,29 @@ def graph_rows(
         f" SELECT {columns} FROM few WHERE visible"
     )
     return _batches(cursor, query, keys)
+
+
+def few_rows(rows: Rows, kind: Kind, uris: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The same of some schemas or lenses, from the rows: a batch of the writer has a few hundred,
+    and a statement of DuckDB costs more than reading them."""
+    table = arrow_schema(kind)
+    names = [name for name in COLUMNS[kind] if name not in ("collection", "rkey")]
+    found = rows.columns(kind, names, uris)
+    if not found:
+        return
+    values = dict(zip(names, map(list, zip(*found, strict=True)), strict=True))
+    parts = [uri.split("/") for uri in values["uri"]]
+    values["collection"] = [part[3] for part in parts]
+    values["rkey"] = [part[4] for part in parts]
+    schema = pa.schema([table.field(name) for name in COLUMNS[kind]])
+    columns = [
+        pa.array(
+            [bool(value) for value in values[name]] if name == "declarative" else values[name],
+            schema.field(name).type,
+        )
+        for name in COLUMNS[kind]
+    ]
+    yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def verifiers(

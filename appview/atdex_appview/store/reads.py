@@ -34,7 +34,7 @@ from atdex_appview.store.base import (
     StoredRecord,
     VerificationSummary,
 )
-from atdex_appview.store.graph_rows import graph_rows, verifiers
+from atdex_appview.store.graph_rows import few_rows, graph_rows, verifiers
 from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.repos import Repos
 from atdex_appview.store.rereading import HeldRecord
@@ -275,6 +275,11 @@ class Reads:
         dids: Sequence[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """On a connection of its own, so that other reads of the thread do not end it."""
+        if uris is not None and kind != "verification":
+            if dids is not None:
+                raise ValueError("by URI or by account, not both")
+            yield from few_rows(self._rows, kind, _usable(uris) or [])
+            return
         with available():
             cursor = self._open_cursor()
             try:

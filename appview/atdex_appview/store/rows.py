@@ -36,9 +36,19 @@ import orjson
 
 from atdex_appview.errors import StoreUnavailable
 from atdex_appview.store.base import DatasetSummary, StoredRecord
-from atdex_lexicons.model import KINDS, Dataset, Kind, Label, Model, Schema, Verification
+from atdex_lexicons.model import (
+    KINDS,
+    Dataset,
+    FieldOps,
+    Kind,
+    Label,
+    Lens,
+    Model,
+    Schema,
+    Verification,
+)
 
-FORMAT = 2
+FORMAT = 3
 """Kept as the file's `user_version`; one of another is made anew."""
 
 CACHE_KB = 8_192
@@ -59,7 +69,7 @@ COMMON = (
 EXTRA: dict[Kind, tuple[str, ...]] = {
     "dataset": ("schema_uri", "shards", "checksummed"),
     "schema": ("name", "version"),
-    "lens": (),
+    "lens": ("source", "target", "source_version", "target_version", "declarative"),
     "label": ("own_dataset", "name", "version", "created"),
     "verification": ("lens_uri", "lens_cid", "method"),
 }
@@ -79,6 +89,7 @@ TYPES = {
     "shards": "INTEGER",
     "checksummed": "INTEGER",
     "created": "INTEGER",
+    "declarative": "INTEGER",
 }
 """The others are TEXT."""
 
@@ -119,13 +130,14 @@ def extras(model: Model, did: str, created: int | None) -> Row:
             return (model.schema_uri, len(model.shards), model.checksummed)
         case Schema():
             return (model.name, model.version)
+        case Lens():
+            ends = (model.source, model.target, model.source_version, model.target_version)
+            return (*ends, isinstance(model.getter, FieldOps))
         case Label():
             own = model.dataset_uri.startswith(f"at://{did}/")
             return (model.dataset_uri if own else None, model.name, model.version, created)
         case Verification():
             return (model.lens_uri, model.lens_cid, model.method)
-        case _:
-            return ()
 
 
 @contextmanager
@@ -278,6 +290,11 @@ class Rows:
     def schemas(self, uris: Sequence[str]) -> list[Row]:
         """(URI, CID, name, version) of each that is there."""
         query = "SELECT uri, cid, name, version FROM schema WHERE visible AND uri IN"
+        return self._by_keys(query, uris)
+
+    def columns(self, kind: Kind, names: Sequence[str], uris: Sequence[str]) -> list[Row]:
+        """Some columns of the visible ones of these records."""
+        query = f"SELECT {', '.join(names)} FROM {kind} WHERE visible AND uri IN"
         return self._by_keys(query, uris)
 
     def labels(self, datasets: Sequence[str]) -> list[Row]:
