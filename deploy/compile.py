@@ -30,6 +30,7 @@ MODULES = (
     "frames",
     "handover",
     "items",
+    "jetstream_upstream",
     "lanes",
     "ledger",
     "mst_invert",

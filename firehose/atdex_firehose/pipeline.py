@@ -298,17 +298,20 @@ class Pipeline:
         self, item: Item, frame: CommitFrame | SyncFrame, repo: Repo
     ) -> Rest | None:
         identity = await self._identities.resolve(item.did)
+        refused: BadSignature | WrongHost
         try:
             return self.judge(item, frame, repo, identity)
         except (BadSignature, WrongHost) as error:
-            self._counters.refreshes += 1
-            fresh = await self._identities.refresh(item.did)
-            key = (identity.signing_key, identity.pds)
-            if isinstance(error, BadSignature) and fresh.signing_key == key[0]:
-                raise
-            if (fresh.signing_key, fresh.pds) == key:
-                raise
-            return self.judge(item, frame, repo, fresh)
+            # Nothing is awaited here: compiled, that mixes up the exceptions of tasks.
+            refused = error
+        self._counters.refreshes += 1
+        fresh = await self._identities.refresh(item.did)
+        key = (identity.signing_key, identity.pds)
+        if isinstance(refused, BadSignature) and fresh.signing_key == key[0]:
+            raise refused
+        if (fresh.signing_key, fresh.pds) == key:
+            raise refused
+        return self.judge(item, frame, repo, fresh)
 
     # Commits
 

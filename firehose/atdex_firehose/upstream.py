@@ -109,16 +109,16 @@ class Source(ABC):
             try:
                 await self._follow()
             except UpstreamError as error:
-                self.last_error = error
-                self.connected = False
-                healthy = monotonic() - started >= HEALTHY_SECONDS
-                if healthy or self.frames - frames >= HEALTHY_FRAMES:
-                    backoff.reset()
-                delay = backoff.next_delay()
-                self._report(error, delay)
-                await asyncio.sleep(delay)
+                # Nothing is awaited here: compiled, that mixes up the exceptions of tasks.
+                self.last_error = ended = error
             finally:
                 self.connected = False
+            healthy = monotonic() - started >= HEALTHY_SECONDS
+            if healthy or self.frames - frames >= HEALTHY_FRAMES:
+                backoff.reset()
+            delay = backoff.next_delay()
+            self._report(ended, delay)
+            await asyncio.sleep(delay)
 
     async def _follow(self) -> NoReturn:
         url = self._address()

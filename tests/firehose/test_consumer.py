@@ -19,6 +19,7 @@ from atdex_firehose import (
 )
 from atdex_firehose import pipeline as pipeline_module
 from atdex_firehose.handles import HandleResolver
+from tests.firehose.compiled import needs_plain
 from tests.firehose.network import NOTE, names, network, take, until
 from tests.support.mst import encode
 from tests.support.relay import FakeRelay
@@ -359,6 +360,7 @@ async def test_an_error_of_ours_surfaces_where_one_iterates(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
+    needs_plain(pipeline_module)
     monkeypatch.setattr(pipeline_module, "verify_commit", broken)
     async with network() as net:
         net.write(net.account("alice"), "one")

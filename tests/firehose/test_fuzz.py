@@ -17,6 +17,7 @@ import pytest
 from atdex_firehose import car, evidence, jetstream, mst_nodes, mst_walk, repo_car, verify
 from atdex_firehose import did as did_module
 from tests.firehose import fuzz_inputs
+from tests.firehose.compiled import needs_plain
 from tests.firehose.fuzz import CASES, Broken, Run, bounded, by_seed
 from tests.firehose.fuzz_scenes import SIZES, VARIANTS
 from tests.firehose.fuzz_targets import TARGETS, Target, check_frame
@@ -154,5 +155,6 @@ def test_it_finds_a_check_that_was_left_out(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    needs_plain(module)
     monkeypatch.setattr(module, name, fault)
     assert cause in finds(TARGETS[target], tmp_path)

@@ -16,6 +16,7 @@ from atdex_firehose import mst_nodes
 from atdex_firehose.errors import InvalidCommit
 from atdex_firehose.frames import Op
 from atdex_firehose.mst import EMPTY_ROOT, invert, invert_ops, walk
+from tests.firehose.compiled import needs_plain
 from tests.support.mst import build_tree, cid_of, encode, key_height, link, proof
 
 DID = "did:plc:" + "a" * 24
@@ -338,6 +339,7 @@ def test_a_node_of_too_many_bytes() -> None:
 
 
 def test_a_node_that_nearly_matches_for_two_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_plain(mst_nodes)
     monkeypatch.setattr(mst_nodes, "NODE_BYTES", 10_000_000)
     one = encode(entry(LOW[0]))
     for body in (one * 20_000, b"\xa4\x61k\x58\xff" + b"ap" * 900_000, b"\xa4\x61k" * 600_000):
