@@ -187,7 +187,7 @@ class NodeConfig:
         "How long a change waits for others before it is written.",
     )
     memory_limit_mb: int = _setting(
-        1024, kinds.integer(128, MAX_MEMORY_MB), "MB", "Memory that DuckDB may use."
+        768, kinds.integer(128, MAX_MEMORY_MB), "MB", "Memory that DuckDB may use."
     )
     metrics_host: str = _setting(
         "127.0.0.1", kinds.text, "text", "Address of the metrics for Prometheus."

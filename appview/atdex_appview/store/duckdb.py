@@ -41,7 +41,7 @@ from atdex_appview.store.rows_filling import bring_up
 from atdex_appview.store.writes import Outcome, Transaction, search_documents
 from atdex_lexicons.model import KINDS
 
-DEFAULT_MEMORY_MB = 1024
+DEFAULT_MEMORY_MB = 768
 """MB for DuckDB's buffers: a million datasets are searched by their columns within it, and
 without a limit one load took four times as much."""
 

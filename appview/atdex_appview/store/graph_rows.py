@@ -85,21 +85,14 @@ def few_rows(rows: Rows, kind: Kind, uris: Sequence[str]) -> Iterator[pa.RecordB
     yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def verifiers(
-    cursor: duckdb.DuckDBPyConnection, lens_uris: Sequence[str] | None
-) -> list[tuple[str, str, str]]:
+def verifiers(cursor: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
     """(lens, verification, who verified) of the visible verifications of lenses at their CID."""
-    if lens_uris is not None and not lens_uris:
-        return []
-    few = "" if lens_uris is None else f" WHERE lens_uri IN ({_marks(lens_uris)})"
     query = (
-        "WITH about AS MATERIALIZED (SELECT uri, did, lens_uri, lens_cid, visible"
-        f" FROM verification{few})"
-        " SELECT lens.uri, about.uri, about.did FROM about"
+        "SELECT lens.uri, about.uri, about.did FROM verification about"
         " JOIN lens ON lens.uri = about.lens_uri"
         " WHERE about.visible AND lens.visible AND lens.cid = about.lens_cid"
     )
-    return cursor.execute(query, list(lens_uris or ())).fetchall()
+    return cursor.execute(query).fetchall()
 
 
 def _batches(

@@ -288,8 +288,10 @@ class Reads:
                 cursor.close()
 
     def verifiers(self, lens_uris: Sequence[str] | None = None) -> list[tuple[str, str, str]]:
+        if lens_uris is not None:
+            return self._rows.verifiers(_usable(lens_uris) or [])
         with available():
-            return verifiers(self._cursor(), _usable(lens_uris))
+            return verifiers(self._cursor())
 
     def lens_checks(self, lens_uris: Sequence[str]) -> dict[str, LensCheck]:
         with available():

@@ -297,6 +297,17 @@ class Rows:
         query = f"SELECT {', '.join(names)} FROM {kind} WHERE visible AND uri IN"
         return self._by_keys(query, uris)
 
+    def verifiers(self, lenses: Sequence[str]) -> list[Row]:
+        """(lens, verification, who verified) of the visible verifications of these at their CID."""
+        found = self._by_keys(
+            "SELECT lens_uri, uri, did, lens_cid FROM verification WHERE visible AND lens_uri IN",
+            lenses,
+        )
+        cids: dict[str, str] = dict(
+            self.columns("lens", ("uri", "cid"), list({row[0] for row in found}))
+        )
+        return [row[:3] for row in found if cids.get(row[0]) == row[3]]
+
     def labels(self, datasets: Sequence[str]) -> list[Row]:
         """(dataset, URI, name, version, created, first_seen) of the newest labels of each."""
         query = (
