@@ -17,6 +17,8 @@ from typing import Any
 import libipld
 import platformdirs
 
+from atdex_lexicons.tid import tid_micros
+
 HERE = Path(__file__).parent
 MAKERS = ("corpus_driver.py", "corpus_values.py")
 """What decides what is in a corpus: a change in one of them makes another file."""
@@ -94,6 +96,12 @@ class Corpus:
     def dids(self) -> list[str]:
         """The account of every frame."""
         return [body["repo"] if kind == "#commit" else body["did"] for kind, body in self.decoded]
+
+    @cached_property
+    def ended_at(self) -> float:
+        """When its last commit was made, in seconds since the epoch."""
+        last = max(str(body["rev"]) for kind, body in self.decoded if kind == "#commit")
+        return tid_micros(last) / 1_000_000
 
     @classmethod
     def load(cls, path: Path) -> Corpus:

@@ -1,6 +1,6 @@
 """A consumer in a process of its own, to be killed: see `corpus_conformance.conform_killed`.
 
-python -m tests.support.corpus_child RELAY PLC STATE MODEL COLLECTION...
+python -m tests.support.corpus_child RELAY PLC STATE MODEL SHIFT COLLECTION...
 
 Says so on its output when it follows.
 """
@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 from atdex_firehose import Consumer
-from tests.support.corpus_conformance import POLICY, timing
+from tests.support.corpus_conformance import POLICY, clock_of, timing
 from tests.support.corpus_model import Model
 
 FLUSH_SECONDS = 0.2
 
 
-async def main(relay: str, plc: str, state: str, kept: str, *collections: str) -> None:
+async def main(relay: str, plc: str, state: str, kept: str, shift: str, *collections: str) -> None:
     with Model(Path(kept)) as model:
         async with Consumer(
             relays=[relay],
@@ -29,6 +29,7 @@ async def main(relay: str, plc: str, state: str, kept: str, *collections: str) -
             allow_private_hosts=True,
             timing=timing,
             resync=POLICY,
+            clock=clock_of(float(shift)),
         ) as consumer:
             print("following", flush=True)
             flushing = asyncio.create_task(_flush_often(consumer))

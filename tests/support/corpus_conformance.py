@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,17 @@ POLICY = ResyncPolicy(first=0.05, cap=1.0, free_strikes=100, host_first=0.1)
 def timing() -> Timing:
     """Reconnects at once; the stream is silent at its end for as long as a test takes."""
     return Timing(ping=30.0, idle=600.0, backoff=Backoff(0.01, 0.05))
+
+
+def clock_of(shift: float) -> Callable[[], float]:
+    """The time that it was when the corpus was recorded, going on from there. How old a commit is
+    decides what becomes of it, and a corpus is kept for days."""
+    return lambda: time.time() - shift
+
+
+def shift_of(corpus: Corpus) -> float:
+    """Seconds since the corpus was recorded."""
+    return time.time() - corpus.ended_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ async def conform(
                 allow_private_hosts=True,
                 timing=timing,
                 resync=POLICY,
+                clock=clock_of(shift_of(corpus)),
             ) as consumer,
         ):
             applying = asyncio.create_task(_apply(consumer, model))
@@ -157,7 +169,7 @@ async def conform_killed(
     to follow, and then left alone. Returns what is wrong with its model at the end."""
     paths = [str(folder / "state.sqlite"), str(folder / "model.sqlite")]
     command = [sys.executable, "-m", f"{__package__}.corpus_child"]
-    command += [network.url, network.plc, *paths, *collections]
+    command += [network.url, network.plc, *paths, f"{shift_of(corpus)}", *collections]
     with Model(folder / "model.sqlite") as model:
         async with asyncio.timeout(deadline):
             for _ in range(kills):
