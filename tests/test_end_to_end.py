@@ -252,7 +252,9 @@ def test_a_new_handle_finds_the_same_dataset_in_time(
         return view is not None and view["publisher"].get("handle") == heidi.handle
 
     node.shows(known, "new handle")
-    assert node.search("moving", publisher=heidi.handle) == {written.uri}
+    node.shows(
+        lambda: node.search("moving", publisher=heidi.handle) == {written.uri}, "search by it"
+    )
 
 
 # Bad input

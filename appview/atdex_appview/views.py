@@ -77,7 +77,9 @@ def lens_views(store: IndexStore, records: Sequence[StoredRecord]) -> list[View]
     publishers = _publishers(store, records)
     uris = [record.uri for record in records]
     verifications = store.verifications_of(uris)
-    checks = store.lens_checks(uris)
+    lenses = list(_read(records, Lens))
+    declarative = [record.uri for record, model in lenses if isinstance(model.getter, FieldOps)]
+    checks = store.lens_checks(declarative) if declarative else {}
     return [
         _common(record, publishers)
         | {
@@ -91,7 +93,7 @@ def lens_views(store: IndexStore, records: Sequence[StoredRecord]) -> list[View]
             ],
         }
         | _check_view(record, model, checks.get(record.uri))
-        for record, model in _read(records, Lens)
+        for record, model in lenses
     ]
 
 

@@ -58,9 +58,9 @@ then `submit` waits, and through it the firehose's sockets do. Those that are st
 search is busy are indexed in one commit, which at four batches costs half as much a record."""
 
 COMMIT_SECONDS = 0.5
-"""Seconds from one commit of the search index to the next while there is more to index. A commit
-is a new segment, which is merged into larger ones again and again: at 500 documents each of them
-costs twice what it does at 4,000. A record that comes alone waits for nothing."""
+"""Seconds from one commit of the search index to the next while more is waiting to be written. A
+commit is a new segment, which is merged into larger ones again and again: at 500 documents each of
+them costs twice what it does at 4,000. A record behind which nothing waits is not kept waiting."""
 
 IDLE_SECONDS = 30.0
 """Seconds without a change after which the store is tidied (its log folded in)."""
@@ -298,8 +298,9 @@ class Writer:
         last = 0.0
         while True:
             stored = [await self._stored.get()]
-            if not self._closing:
-                await asyncio.sleep(last + self._commit_seconds - time.monotonic())
+            end = last + self._commit_seconds
+            while self._waiting and time.monotonic() < end:  # noqa: ASYNC110 - either ends it
+                await asyncio.sleep(COMMIT_SECONDS / 10)
             last = time.monotonic()
             while not self._stored.empty():
                 stored.append(self._stored.get_nowait())

@@ -193,15 +193,8 @@ class Reads:
         return labels
 
     def verifications_of(self, lens_uris: Sequence[str]) -> dict[str, list[VerificationSummary]]:
-        query = (
-            "WITH few AS MATERIALIZED (SELECT lens_uri, uri, did, method, lens_cid, first_seen,"
-            " visible FROM verification WHERE lens_uri IN ({}))"
-            " SELECT lens_uri, uri, did, method, lens_cid FROM few WHERE visible"
-            " QUALIFY row_number() OVER (PARTITION BY lens_uri ORDER BY first_seen DESC)"
-            f" <= {MAX_ATTACHED} ORDER BY first_seen DESC"
-        )
         found: dict[str, list[VerificationSummary]] = {}
-        for row in self._by_keys(query, lens_uris):
+        for row in self._rows.verifications(_usable(lens_uris) or []):
             found.setdefault(row[0], []).append(VerificationSummary(*row[1:]))
         return found
 

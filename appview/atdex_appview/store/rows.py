@@ -114,6 +114,10 @@ class RowChanges:
     come: dict[Kind, list[Row]] = field(default_factory=dict)
 
 
+ATTACHED = 100
+"""Verifications of one lens that an answer lists: it holds up to 100 records, and each of these is
+a line of it."""
+
 LABELS = 1_000
 """Labels of one dataset that are looked at for the highest versions: nobody has so many, and who
 does must not make pages slow."""
@@ -310,12 +314,25 @@ class Rows:
 
     def labels(self, datasets: Sequence[str]) -> list[Row]:
         """(dataset, URI, name, version, created, first_seen) of the newest labels of each."""
+        columns = "own_dataset, uri, name, version, created, first_seen"
+        return self._newest("label", "own_dataset", columns, datasets, LABELS)
+
+    def verifications(self, lenses: Sequence[str]) -> list[Row]:
+        """(lens, URI, DID, method, CID of the lens) of the newest of each, newest first."""
+        columns = "lens_uri, uri, did, method, lens_cid"
+        found = self._newest("verification", "lens_uri", f"first_seen, {columns}", lenses, ATTACHED)
+        return [row[1:] for row in sorted(found, reverse=True)]
+
+    def _newest(
+        self, kind: Kind, about: str, columns: str, keys: Sequence[str], most: int
+    ) -> list[Row]:
+        """Some columns of the newest `most` records about each of these."""
         query = (
-            "SELECT own_dataset, uri, name, version, created, first_seen FROM json_each(?) wanted"
-            " CROSS JOIN label WHERE first_seen IN (SELECT first_seen FROM label WHERE visible AND"
-            f" own_dataset = wanted.value ORDER BY first_seen DESC LIMIT {LABELS})"
+            f"SELECT {columns} FROM json_each(?) wanted CROSS JOIN {kind} WHERE first_seen IN"
+            f" (SELECT first_seen FROM {kind} WHERE visible AND {about} = wanted.value"
+            f" ORDER BY first_seen DESC LIMIT {most})"
         )
-        return self._all(query, [orjson.dumps(list(datasets)).decode()]) if datasets else []
+        return self._all(query, [orjson.dumps(list(keys)).decode()]) if keys else []
 
     def _by_keys(self, query: str, keys: Sequence[str]) -> list[Row]:
         found: list[Row] = []
