@@ -76,7 +76,7 @@ def test_a_long_queue_of_requests_is_no_store_that_does_not_answer(
 
     with Index.open(tmp_path) as index, index.serve() as node, ThreadPoolExecutor(MANY) as callers:
         monkeypatch.setattr(index.store, "list_records", slowly)
-        waiting = [callers.submit(node.get, "listDatasets") for _ in range(MANY)]
+        waiting = [callers.submit(node.get, "listDatasets", tag="x") for _ in range(MANY)]
         try:
             health = node.http.get("/xrpc/_health")
         finally:
