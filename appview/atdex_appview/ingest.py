@@ -23,11 +23,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Protocol
 
-from atdex_appview.reading import Reading, judge
+from atdex_appview.read_ahead import ReadAhead
+from atdex_appview.reading import Reading
+from atdex_appview.reading_process import Judged, ReadingProcess
 from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, State
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
 from atdex_appview.store.plan import DELETED
@@ -80,8 +82,9 @@ class Others(Protocol):
 
 
 class Ingest:
-    """`run` works until the source ends. `mentioned` takes what datasets are mentioned in. `clock`
-    gives seconds since the epoch."""
+    """`run` works until the source ends. `reading` reads records that come many at once, by the
+    bundled lexicons. `mentioned` takes what datasets are mentioned in. `clock` gives seconds since
+    the epoch."""
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class Ingest:
         writer: Writer,
         state: State,
         *,
+        reading: ReadingProcess | None = None,
         mentioned: Mentioned | None = None,
         others: Others | None = None,
         clock: Callable[[], float] = time.time,
@@ -98,6 +102,7 @@ class Ingest:
         self._others = others
         self._source = source
         self._catalog = catalog
+        self._reading = reading
         self._writer = writer
         self._state = state
         self._clock = clock
@@ -110,12 +115,14 @@ class Ingest:
     async def run(self) -> None:
         """Raises WriteFailed, StateUnavailable, and what makes the source fail."""
         turn = time.monotonic()
-        async for event in self._source:
-            async with self._turn:
-                await self._take(event)
-            if time.monotonic() - turn > TURN_SECONDS:
-                await asyncio.sleep(0)
-                turn = time.monotonic()
+        ahead = ReadAhead(self._source, self._catalog, self._reading)
+        async with aclosing(ahead.events()) as events:
+            async for event, judged in events:
+                async with self._turn:
+                    await self._take(event, judged)
+                if time.monotonic() - turn > TURN_SECONDS:
+                    await asyncio.sleep(0)
+                    turn = time.monotonic()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -127,11 +134,11 @@ class Ingest:
             await self._writer.settled()
             yield
 
-    async def _take(self, event: Event) -> None:
+    async def _take(self, event: Event, judged: Sequence[Judged]) -> None:
         done = partial(self._source.ack, event)
         match event:
             case CommitEvent():
-                await self._commit(event, done)
+                await self._commit(event, judged, done)
             case AccountEvent():
                 await self._account(event, done)
             case IdentityEvent():
@@ -146,7 +153,9 @@ class Ingest:
 
     # Commits
 
-    async def _commit(self, event: CommitEvent, done: Callable[[], None]) -> None:
+    async def _commit(
+        self, event: CommitEvent, judged: Sequence[Judged], done: Callable[[], None]
+    ) -> None:
         if event.mentions and self._mentioned is not None:
             await self._mentioned.take(event)
         if not event.ops:
@@ -160,6 +169,7 @@ class Ingest:
         noted = NO_NOTES
         if foreign and self._others is not None:
             noted = await self._others.take(event, foreign)
+        readings = iter(judged)
         for op in event.ops:
             if kind_of(op.collection) is None:
                 continue
@@ -168,7 +178,7 @@ class Ingest:
                 changes.append(Delete(uri))
                 cleared.append((uri, event.rev))
                 continue
-            read = self._read(event, op, uri)
+            read = self._read(event, op, uri, next(readings))
             if isinstance(read, Put):
                 changes.append(read)
                 cleared.append((uri, event.rev))
@@ -195,9 +205,10 @@ class Ingest:
         )
         await self._submit(event.did, change, done, notes)
 
-    def _read(self, event: CommitEvent, op: RecordOp, uri: str) -> Put | QuarantinedRecord:
+    def _read(
+        self, event: CommitEvent, op: RecordOp, uri: str, judged: Judged
+    ) -> Put | QuarantinedRecord:
         raw = op.raw or b""
-        judged = judge(self._catalog, op.collection, op.rkey, raw, uri=uri)
         if isinstance(judged, Reading):
             return Put(
                 uri=uri,
@@ -205,11 +216,12 @@ class Ingest:
                 collection=op.collection,
                 rkey=op.rkey,
                 cid=op.cid or "",
-                kind=judged.checked.kind,
-                conformance=judged.checked.conformance,
+                kind=judged.kind,
+                conformance=judged.conformance,
                 raw=raw,
                 json=judged.json,
-                model=judged.checked.model,
+                created_at=judged.created_at,
+                values=judged.values,
                 created=op.action == "create",
             )
         return QuarantinedRecord(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -55,6 +56,7 @@ from atdex_appview.network.file import CollectionsFile
 from atdex_appview.network.lexicons import NetworkLexicons, split_collections
 from atdex_appview.network.records import GenericRecords
 from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE, STREAM_FILE
+from atdex_appview.reading_process import ReadingProcess
 from atdex_appview.rebuild.rebuilding import Rebuild
 from atdex_appview.recovery import fetch_anew, is_behind
 from atdex_appview.search import SearchIndex
@@ -301,11 +303,15 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         )
         auth = ServiceAuth(context.did, keys, services=SERVICE_IDS)
         collector = None if posts is None else PostCollector(posts, context.catalog)
+        reading = ReadingProcess() if (os.cpu_count() or 1) > 1 else None
+        if reading is not None:
+            stack.push_async_callback(reading.close)
         ingest = Ingest(
             consumer,
             context.catalog,
             writer,
             state,
+            reading=reading,
             mentioned=collector,
             others=GenericCollector(network, generic),
         )

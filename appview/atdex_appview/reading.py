@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from atdex_appview.store.schema import Values, datetime_micros, values_of
 from atdex_lexicons import Catalog, InvalidRecord, UnknownLexicon
 from atdex_lexicons.datamodel import decode, json_bytes
 from atdex_lexicons.errors import InvalidData, Problem, step_path
 from atdex_lexicons.families import Checked, check_record
+from atdex_lexicons.model import Kind
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +27,23 @@ MAX_RECORD_BYTES = 1_000_000
 """Bytes of one record, as the Sync specification bounds it; checked again where it is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A record that may be indexed. `json` is its JSON form as it is served."""
+class Reading(NamedTuple):
+    """What is indexed of a record, in plain values. `json` is its JSON form as it is served.
 
-    checked: Checked
+    `created_at` and `values`: see `Put`.
+    """
+
+    kind: Kind
+    conformance: str
     json: bytes
+    created_at: int | None
+    values: Values
 
 
-def read_record(catalog: Catalog, collection: str, rkey: str | None, raw: bytes) -> Reading:
-    """The record in `raw`, its DAG-CBOR. `rkey` is checked where it is given.
+def read_record(
+    catalog: Catalog, collection: str, rkey: str | None, raw: bytes
+) -> tuple[Checked, bytes]:
+    """The record in `raw`, its DAG-CBOR, and its JSON form. `rkey` is checked where it is given.
 
     Raises InvalidData where the bytes are no record, InvalidRecord with everything that is wrong
     with it, UnknownLexicon where no family has this collection.
@@ -46,7 +54,7 @@ def read_record(catalog: Catalog, collection: str, rkey: str | None, raw: bytes)
     # Nearly no record holds one, and its JSON form tells at once.
     if rb"\u0000" in json and (problems := _nuls(value)):
         raise InvalidRecord(collection, problems)
-    return Reading(checked, json)
+    return checked, json
 
 
 def judge(
@@ -57,7 +65,15 @@ def judge(
     `uri` is for the log, where our own reader fails.
     """
     try:
-        return read_record(catalog, collection, rkey, raw)
+        checked, json = read_record(catalog, collection, rkey, raw)
+        model = checked.model
+        return Reading(
+            checked.kind,
+            checked.conformance,
+            json,
+            datetime_micros(model.created_at),
+            values_of(checked.kind, model),
+        )
     except InvalidRecord as invalid:
         return tuple(invalid.problems)
     except InvalidData as invalid:

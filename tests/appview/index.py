@@ -35,6 +35,7 @@ from atdex_appview.state import Notes, QuarantinedRecord, State
 from atdex_appview.status import IngestWord, Upstream
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
+from atdex_appview.store.schema import datetime_micros, values_of
 from atdex_appview.writer import Writer
 from atdex_firehose.stats import Backfill
 from atdex_lexicons import Catalog, Cid
@@ -192,7 +193,8 @@ class Index:
             conformance=checked.conformance,
             raw=raw,
             json=json_bytes(value),
-            model=checked.model,
+            created_at=datetime_micros(checked.model.created_at),
+            values=values_of(checked.kind, checked.model),
             created=True,
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import orjson
 
 from atdex_appview.store.base import Delete, Put, RepoChange, SearchDocument
+from atdex_appview.store.schema import datetime_micros, values_of
 from atdex_lexicons.model import (
     Dataset,
     HttpShard,
@@ -109,7 +110,8 @@ def put(did: str, rkey: str, model: Model, *, created: bool = True) -> Put:
         conformance="valid",
         raw=body,
         json=body,
-        model=model,
+        created_at=datetime_micros(model.created_at),
+        values=values_of(kind, model),
         created=created,
     )
 

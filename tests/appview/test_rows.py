@@ -52,7 +52,7 @@ def change(did: str, number: int, *changes: Put | Delete) -> RepoChange:
 
 def version(put: Put, of: Put) -> Put:
     """Another version of the record: what `of` says."""
-    return replace(put, cid=of.cid, raw=of.raw, json=of.json, model=of.model, created=False)
+    return replace(put, cid=of.cid, raw=of.raw, json=of.json, values=of.values, created=False)
 
 
 def killed(store: DuckDBStore, monkeypatch: pytest.MonkeyPatch, *changes: Change) -> None:

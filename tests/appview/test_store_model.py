@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from atdex_appview.search import SearchIndex
 from atdex_appview.store.base import Applied, Change, Delete, Put, RepoChange, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
-from atdex_lexicons.model import Dataset
+from atdex_appview.store.schema import place_of
 from tests.appview.model import Model
 from tests.appview.records import ALICE, BOB, commit, dataset, put, uri
 
@@ -91,11 +91,12 @@ class Sequence:
         rkey = RKEYS[at]
         if what != "put":
             return Delete(uri(did, "dataset", rkey), keep_place=what == "invalid")
-        made = put(did, rkey, dataset(word, tags=tags, description=f"of {' '.join(tags)}"))
+        model = dataset(word, tags=tags, description=f"of {' '.join(tags)}")
+        made = put(did, rkey, model)
         # The hint is what a commit would say; after a replay or a deletion it is often wrong.
         created = made.uri not in self.put_before
         self.put_before.add(made.uri)
-        return put(did, rkey, made.model, created=created)
+        return put(did, rkey, model, created=created)
 
 
 @contextmanager
@@ -133,8 +134,9 @@ def walked(search: SearchIndex, q: str, limit: int) -> tuple[list[str], int]:
 
 
 def rank(found: Put, word: str) -> int:
-    assert isinstance(found.model, Dataset)
-    return 3 if found.model.name == word else 2 if word in found.model.tags else 0
+    name, tags = (found.values[place_of("dataset", column)] for column in ("name", "tags"))
+    assert isinstance(tags, list)
+    return 3 if name == word else 2 if word in tags else 0
 
 
 @pytest.mark.timeout(180)

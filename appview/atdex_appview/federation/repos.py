@@ -125,10 +125,10 @@ class RepoReader:
         assert at.collection is not None
         assert at.rkey is not None
         try:
-            reading = read_record(self._catalog, at.collection, at.rkey, fetched.raw)
+            checked, json = read_record(self._catalog, at.collection, at.rkey, fetched.raw)
         except (InvalidRecord, InvalidData, UnknownLexicon):
             return None
-        model = reading.checked.model
+        model = checked.model
         if not isinstance(model, Dataset):
             return None
         now = int(time() * 1_000_000)
@@ -140,10 +140,10 @@ class RepoReader:
             collection=at.collection,
             rkey=at.rkey,
             kind="dataset",
-            conformance=reading.checked.conformance,
+            conformance=checked.conformance,
             first_seen=now,
             indexed_at=now,
-            json=reading.json,
+            json=json,
             summary=DatasetSummary(model.schema_uri, len(model.shards), model.checksummed),
         )
         return Read(record, model, fetched.identity.handle)

@@ -41,7 +41,7 @@ def check_record(context: Context, request: Request) -> dict[str, Any]:
                 record, collection=collection, rkey=request.input.get("rkey")
             )
             return {"valid": True, "conformance": VALID, "problems": []}
-        read = read_record(context.catalog, collection, request.input.get("rkey"), raw)
+        checked, _ = read_record(context.catalog, collection, request.input.get("rkey"), raw)
     except InvalidRecord as invalid:
         return {"valid": False, "problems": _problems(invalid.problems)}
     except InvalidData as invalid:
@@ -49,13 +49,13 @@ def check_record(context: Context, request: Request) -> dict[str, Any]:
     except UnknownLexicon:
         problem = Problem("", f"no family of this node has the collection {collection}")
         return {"valid": False, "problems": _problems((problem,))}
-    model = read.checked.model
+    model = checked.model
     wrong, unknown = check_references(context.store, model, record)
     if isinstance(model, Lens):
         unknown = (*unknown, *lens_problems(context.store, model))
     return {
         "valid": not wrong,
-        "conformance": read.checked.conformance,
+        "conformance": checked.conformance,
         "problems": _problems((*wrong, *unknown)),
     }
 

@@ -43,7 +43,7 @@ from atdex_appview.rebuild.progress import (
 from atdex_appview.search import SearchIndex
 from atdex_appview.state import Notes, QuarantinedRecord, State
 from atdex_appview.store.base import Change, Delete, IndexStore, Put, Reread
-from atdex_appview.store.rereading import HeldRecord, derived_of
+from atdex_appview.store.rereading import HeldRecord
 from atdex_appview.writer import Writer
 from atdex_firehose.errors import FirehoseError
 from atdex_firehose.fetch_record import FetchedRecord
@@ -259,12 +259,10 @@ class Rebuild:
         for held in page:
             judged = judge(self._catalog, held.collection, held.rkey, held.raw, uri=held.uri)
             op: Put | Delete
-            if isinstance(judged, Reading) and judged.checked.kind != kind:
-                judged = (Problem("", f"its collection is one of {judged.checked.kind} records"),)
+            if isinstance(judged, Reading) and judged.kind != kind:
+                judged = (Problem("", f"its collection is one of {judged.kind} records"),)
             if isinstance(judged, Reading):
-                checked = judged.checked
-                derived = derived_of(kind, checked.conformance, judged.json, checked.model)
-                if derived == held.derived:
+                if judged == held.reading:
                     continue
                 op = _put(held.uri, held.did, held.cid, held.raw, judged)
             else:
@@ -393,11 +391,12 @@ def _put(uri: str, did: str, cid: str, raw: bytes, reading: Reading) -> Put:
         collection=collection,
         rkey=rkey,
         cid=cid,
-        kind=reading.checked.kind,
-        conformance=reading.checked.conformance,
+        kind=reading.kind,
+        conformance=reading.conformance,
         raw=raw,
         json=reading.json,
-        model=reading.checked.model,
+        created_at=reading.created_at,
+        values=reading.values,
     )
 
 

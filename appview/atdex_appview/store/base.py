@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import pyarrow as pa
 
 from atdex_appview.store.lens_checks import LensCheck
-from atdex_lexicons.model import Kind, Model
+from atdex_appview.store.schema import Values
+from atdex_lexicons.model import Kind
 
 if TYPE_CHECKING:
     from atdex_appview.store.rereading import HeldRecord
@@ -103,8 +104,9 @@ class VerificationSummary:
 class Put:
     """Store or replace a record. `raw` is its DAG-CBOR as signed.
 
-    `created` says that the commit created the record: a hint that saves a look-up, never
-    trusted (a replay creates what is already there).
+    `created_at` is when it says that it was made (µs since the epoch), `values` are its typed
+    columns (`schema.values_of`). `created` says that the commit created the record: a hint that
+    saves a look-up, never trusted (a replay creates what is already there).
     """
 
     uri: str
@@ -116,7 +118,8 @@ class Put:
     conformance: str
     raw: bytes
     json: bytes
-    model: Model
+    created_at: int | None
+    values: Values
     created: bool = False
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import duckdb
 
+from atdex_appview.reading import Reading
 from atdex_appview.store.base import SearchDocument
-from atdex_appview.store.schema import TYPED, datetime_micros
+from atdex_appview.store.schema import TYPED
 from atdex_appview.store.writes import search_documents
-from atdex_lexicons.model import Kind, Model
+from atdex_lexicons.model import Kind
 
 MAX_KEYS = 1000
 """Keys in one statement's IN list, as for writing."""
@@ -25,7 +26,7 @@ _OWN = "uri, did, collection, rkey, cid, rev, verified, visible, first_seen, raw
 class HeldRecord:
     """A record as it was signed (`raw`), and what the store has derived of it.
 
-    Visible or not. `derived` is in the order of `derived_of`.
+    Visible or not.
     """
 
     uri: str
@@ -38,27 +39,22 @@ class HeldRecord:
     visible: bool
     first_seen: int
     raw: bytes
-    derived: tuple[object, ...]
-
-
-def derived_of(kind: Kind, conformance: str, json: bytes, model: Model) -> tuple[object, ...]:
-    """What the store keeps of a record beside its bytes, as reading it anew gives it."""
-    created = datetime_micros(model.created_at)
-    return (conformance, created, json, *(column.of(model) for column in TYPED[kind]))
+    reading: Reading
 
 
 def held_page(
     connection: duckdb.DuckDBPyConnection, kind: Kind, after: int, upto: int, limit: int
 ) -> list[HeldRecord]:
     """A page by `first_seen`, from behind `after` up to `upto`."""
-    typed = ["conformance", "created", "json", *(column.name for column in TYPED[kind])]
+    typed = ["conformance", "json", "created", *(column.name for column in TYPED[kind])]
     query = (
         f"SELECT {_OWN}, {', '.join(typed)} FROM {kind}"
         " WHERE first_seen > ? AND first_seen <= ? ORDER BY first_seen LIMIT ?"
     )
     rows = connection.execute(query, [after, upto, limit]).fetchall()
     own = len(_OWN.split(", "))
-    return [HeldRecord(*(*row[:own], tuple(row[own:]))) for row in rows]
+    end = own + 3
+    return [HeldRecord(*(*row[:own], Reading(*(kind, *row[own:end], row[end:])))) for row in rows]
 
 
 def held_span(connection: duckdb.DuckDBPyConnection, kind: Kind) -> tuple[int, int]:

@@ -26,27 +26,19 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
 import orjson
 
 from atdex_appview.errors import StoreUnavailable
-from atdex_appview.store.base import DatasetSummary, StoredRecord
-from atdex_lexicons.model import (
-    KINDS,
-    Dataset,
-    FieldOps,
-    Kind,
-    Label,
-    Lens,
-    Model,
-    Schema,
-    Verification,
-)
+from atdex_appview.store.base import DatasetSummary, Put, StoredRecord
+from atdex_appview.store.schema import Values, place_of
+from atdex_lexicons.model import KINDS, Kind
 
 FORMAT = 3
 """Kept as the file's `user_version`; one of another is made anew."""
@@ -123,25 +115,24 @@ LABELS = 1_000
 does must not make pages slow."""
 
 
-def extras(model: Model, did: str, created: int | None) -> Row:
-    """The columns of EXTRA. `did` is whose the record is; `created` is in µs since the epoch.
+def extras(put: Put) -> Row:
+    """The columns of EXTRA.
 
     A label is a dataset's where it is its own publisher's: anybody can put any number of labels on
     what is not theirs.
     """
-    match model:
-        case Dataset():
-            return (model.schema_uri, len(model.shards), model.checksummed)
-        case Schema():
-            return (model.name, model.version)
-        case Lens():
-            ends = (model.source, model.target, model.source_version, model.target_version)
-            return (*ends, isinstance(model.getter, FieldOps))
-        case Label():
-            own = model.dataset_uri.startswith(f"at://{did}/")
-            return (model.dataset_uri if own else None, model.name, model.version, created)
-        case Verification():
-            return (model.lens_uri, model.lens_cid, model.method)
+    if put.kind == "label":
+        name, version, dataset_uri = put.values
+        own = isinstance(dataset_uri, str) and dataset_uri.startswith(f"at://{put.did}/")
+        return (dataset_uri if own else None, name, version, put.created_at)
+    return _EXTRAS[put.kind](put.values)
+
+
+_EXTRAS: dict[Kind, Callable[[Values], Row]] = {
+    kind: itemgetter(*(place_of(kind, name) for name in EXTRA[kind]))
+    for kind in KINDS
+    if kind != "label"
+}
 
 
 @contextmanager

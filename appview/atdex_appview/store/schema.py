@@ -119,6 +119,19 @@ MODELS: dict[Kind, type[Model]] = {
     "verification": Verification,
 }
 
+Values = tuple[object, ...]
+"""What TYPED says of one record, in that order."""
+
+
+def values_of(kind: Kind, model: Model) -> Values:
+    return tuple([column.of(model) for column in TYPED[kind]])
+
+
+def place_of(kind: Kind, name: str) -> int:
+    """Where a column is among the values of a record."""
+    return next(at for at, column in enumerate(TYPED[kind]) if column.name == name)
+
+
 COMMON: tuple[tuple[str, str, pa.DataType], ...] = (
     ("uri", "VARCHAR PRIMARY KEY", pa.string()),
     ("did", "VARCHAR NOT NULL", pa.string()),

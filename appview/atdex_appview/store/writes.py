@@ -39,10 +39,9 @@ from atdex_appview.store.schema import (
     REPO_ARROW,
     TYPED,
     arrow_schema,
-    bounded,
-    datetime_micros,
+    place_of,
 )
-from atdex_lexicons.model import KINDS, Dataset, Kind, Label
+from atdex_lexicons.model import KINDS, Kind
 
 MAX_KEYS = 1000
 """Keys in one statement's IN list: past this the time to parse it outgrows what it saves."""
@@ -334,7 +333,6 @@ class Transaction:
         repos = self._plan.repos
         visible = [repos[final.did].active for _, final, _ in rows]
         puts = [put for put, _, _ in rows]
-        created = [datetime_micros(put.model.created_at) for put in puts]
         columns: dict[str, Sequence[object]] = {
             "uri": [put.uri for put in puts],
             "did": [put.did for put in puts],
@@ -348,16 +346,16 @@ class Transaction:
             "indexed_at": [self._now] * len(rows),
             "visible": visible,
             "change": [self._number] * len(rows),
-            "created": created,
+            "created": [put.created_at for put in puts],
             "raw": [put.raw for put in puts],
             "json": [put.json for put in puts],
         }
-        for column in TYPED[kind]:
-            columns[column.name] = [column.of(put.model) for put in puts]
+        values = zip(*[put.values for put in puts], strict=True)
+        columns.update(zip((column.name for column in TYPED[kind]), values, strict=True))
         self._insert(kind, pa.Table.from_pydict(columns, schema=arrow_schema(kind)))
         self._rows.come[kind] = [
-            row_of(put, final, seen, self._now, shown, moment)
-            for (put, final, seen), shown, moment in zip(rows, visible, created, strict=True)
+            row_of(put, final, seen, self._now, shown)
+            for (put, final, seen), shown in zip(rows, visible, strict=True)
         ]
         for put in puts:
             if put.collection not in self._kinds and put.collection not in self._new_kinds:
@@ -365,7 +363,7 @@ class Transaction:
                 self._new_kinds[put.collection] = kind
         if kind == "label":
             self._relabelled |= own_datasets(
-                (put.did, put.model.dataset_uri) for put in puts if isinstance(put.model, Label)
+                (put.did, uri) for put in puts if isinstance(uri := put.values[_LABELLED], str)
             )
         if kind == "dataset":
             for (put, _, seen), shown in zip(rows, visible, strict=True):
@@ -427,6 +425,9 @@ class Transaction:
         return kind_of_uri(uri, self._new_kinds) or kind_of_uri(uri, self._kinds)
 
 
+_LABELLED = place_of("label", "dataset_uri")
+
+
 def _verified(row: _Existing, final: Final) -> bool:
     """Whether a signature stands behind this version: what was verified once stays so, for as
     long as it is the same version that is held.
@@ -481,9 +482,7 @@ def search_document(row: Sequence[object]) -> SearchDocument:
     return SearchDocument(*values)  # type: ignore[arg-type]  # the columns are typed by the table
 
 
-def row_of(
-    put: Put, final: Final, first_seen: int, now: int, visible: bool, created: int | None
-) -> Row:
+def row_of(put: Put, final: Final, first_seen: int, now: int, visible: bool) -> Row:
     """The record as `rows` keeps it."""
     return (
         first_seen,
@@ -496,25 +495,13 @@ def row_of(
         final.verified,
         visible,
         put.json,
-        *extras(put.model, put.did, created),
+        *extras(put),
     )
 
 
 def _document(put: Put, first_seen: int) -> SearchDocument:
-    model = put.model
-    assert isinstance(model, Dataset)
-    return SearchDocument(
-        uri=put.uri,
-        did=put.did,
-        name=model.name,
-        description=model.description,
-        tags=model.tags,
-        schema_uri=model.schema_uri,
-        license=model.license,
-        first_seen=first_seen,
-        sample_count=bounded(model.sample_count),
-        byte_count=bounded(model.byte_count),
-    )
+    texts, counts = put.values[:5], put.values[5:7]  # as TYPED has them
+    return search_document((put.uri, put.did, *texts, first_seen, *counts))
 
 
 def _parts(keys: Iterable[str]) -> Iterable[tuple[list[str], str]]:
