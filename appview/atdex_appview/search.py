@@ -319,12 +319,12 @@ class SearchIndex:
             spot = (-1 - position[1] if fuzzy else position[1], position[2])
         searcher = generation.searcher
         ranked = RankedQuery(self._schema, asked.parsed, asked.filters, fuzzy=fuzzy)
-        found = page(searcher, ranked, asked.sort, asked.limit + 1, spot)
+        found, met = page(searcher, ranked, asked.sort, asked.limit + 1, spot)
         hits, more = found[: asked.limit], len(found) > asked.limit
         key = (asked.parsed.terms, asked.filters, fuzzy)
         total = len(found)
         if position is not None or more:
-            total = generation.recall(key, lambda: _count(searcher, ranked))
+            total = generation.recall(key, lambda: _count(searcher, ranked) if met is None else met)
         told: Sequence[Facet] = ()
         if asked.facets:
             told = generation.recall(

@@ -19,7 +19,6 @@ from typing import Any, Literal, NamedTuple
 
 from tantivy import Query
 
-from atdex_appview.search_fields import MAX_SIZE
 from atdex_appview.search_filters import between
 from atdex_appview.search_ranks import RankedQuery, all_of
 
@@ -35,49 +34,64 @@ class Found(NamedTuple):
     address: Any
 
 
-def page(
-    searcher: Any, ranked: RankedQuery, sort: Sort, limit: int, after: Spot | None
-) -> list[Found]:
+class Page(NamedTuple):
+    """`total` are all hits of the query, None where the page's own questions did not meet all."""
+
+    found: list[Found]
+    total: int | None
+
+
+def page(searcher: Any, ranked: RankedQuery, sort: Sort, limit: int, after: Spot | None) -> Page:
     """Up to `limit` hits after a position, in order."""
     return _PAGES[sort if ranked.ranks or sort != "relevance" else "newest"](
         searcher, ranked, limit, after
     )
 
 
-def _by_rank(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> list[Found]:
+def _by_rank(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
     found: list[Found] = []
+    total = 0
     for rank in ranked.ranks:
         if after is not None and rank > after[0]:
             continue
         before = after[1] if after is not None and rank == after[0] else None
         query = _below(ranked, ranked.of_rank(rank), "place", before)
-        found += _best(searcher, query, "place", limit - len(found), rank)
+        best = _best(searcher, query, "place", limit - len(found), rank)
+        found += best.found
+        total += best.total or 0
         if len(found) >= limit:
             break
-    return found
+    met_all = after is None and rank == ranked.ranks[-1]
+    return Page(found, total if met_all else None)
 
 
-def _newest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> list[Found]:
+def _newest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
     query = _below(ranked, ranked.all_hits(), "first_seen", None if after is None else after[1])
-    return _best(searcher, query, "first_seen", limit, 0)
+    best = _best(searcher, query, "first_seen", limit, 0)
+    return best if after is None else Page(best.found, None)
 
 
-def _largest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> list[Found]:
+def _largest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
     hits = ranked.all_hits()
 
     def of_size(size: int, before: int | None, wanted: int) -> list[Found]:
         same = all_of([hits, between(ranked.fields, "size", size, size + 1)])
         query = _below(ranked, same, "first_seen", before)
-        return _best(searcher, query, "first_seen", wanted, size)
+        return _best(searcher, query, "first_seen", wanted, size).found
 
-    below = MAX_SIZE + 2
+    below: int | None = None
     found: list[Found] = []
+    total: int | None = None
     if after is not None:
         below = after[0]
         found = of_size(below, after[1], limit)
-    while below > 0 and len(found) < limit:
-        smaller = all_of([hits, between(ranked.fields, "size", 0, below)])
-        result = searcher.search(smaller, limit - len(found), count=False, order_by_field="size")
+    while below != 0 and len(found) < limit:
+        smaller = (
+            hits if below is None else all_of([hits, between(ranked.fields, "size", 0, below)])
+        )
+        result = searcher.search(smaller, limit - len(found), order_by_field="size")
+        if below is None:
+            total = int(result.count)
         if not result.hits:
             break
         below = result.hits[-1][0]
@@ -86,10 +100,10 @@ def _largest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None)
         made = [Found(size, age, at) for (size, at), age in zip(above, ages, strict=True)]
         found += sorted(made, key=lambda one: (-one.major, -one.minor))
         found += of_size(below, None, limit - len(found))
-    return found
+    return Page(found, total)
 
 
-_PAGES: dict[Sort, Callable[[Any, RankedQuery, int, Spot | None], list[Found]]] = {
+_PAGES: dict[Sort, Callable[[Any, RankedQuery, int, Spot | None], Page]] = {
     "relevance": _by_rank,
     "newest": _newest,
     "largest": _largest,
@@ -102,6 +116,8 @@ def _below(ranked: RankedQuery, query: Query, name: str, before: int | None) -> 
     return all_of([query, between(ranked.fields, name, 0, before)])
 
 
-def _best(searcher: Any, query: Query, name: str, limit: int, major: int) -> list[Found]:
-    result = searcher.search(query, limit, count=False, order_by_field=name)
-    return [Found(major, minor, address) for minor, address in result.hits]
+def _best(searcher: Any, query: Query, name: str, limit: int, major: int) -> Page:
+    """They are counted on the way: all of them are gone through in any case."""
+    result = searcher.search(query, limit, order_by_field=name)
+    found = [Found(major, minor, address) for minor, address in result.hits]
+    return Page(found, int(result.count))

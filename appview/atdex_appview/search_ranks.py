@@ -19,6 +19,13 @@ from atdex_appview.search_query import ParsedQuery, Term
 RANKS = (5, 4, 3, 2, 1)
 """Best first; their meaning is in `search`."""
 
+_IMPLY_ALL = (5, 4, 3)
+"""Ranks whose conditions hold for nothing but what the whole query matches."""
+
+_NOT_OF = {5: (), 4: (5,), 3: (4,), 2: (3,), 1: (3, 2)}
+"""The ranks that a rank leaves out. Each condition from the third on holds wherever the one above
+it does, and so does the second wherever the fourth does."""
+
 ONE_TYPO, TWO_TYPOS = 4, 8
 """Letters of a word from which on so many typos are forgiven."""
 
@@ -57,11 +64,15 @@ class RankedQuery:
 
     def of_rank(self, rank: int) -> Query:
         """The hits of one rank."""
-        clauses = [(Occur.Must, self.all_hits())]
-        clauses += [(Occur.Must, condition) for condition in self._conditions[rank]]
-        for higher, conditions in self._conditions.items():
-            if higher > rank:
-                clauses.append((Occur.MustNot, all_of(conditions)))
+        conditions = self._conditions[rank]
+        # What is in a name or a tag is in the text: its own postings, the longest, say nothing new.
+        within = self._filters if rank in _IMPLY_ALL else [self.all_hits()]
+        clauses = [(Occur.Must, condition) for condition in [*conditions, *within]]
+        clauses += [
+            (Occur.MustNot, all_of(self._conditions[higher]))
+            for higher in _NOT_OF[rank]
+            if higher in self._conditions
+        ]
         return Query.boolean_query(clauses)
 
     def _rank_conditions(self, parsed: ParsedQuery) -> dict[int, list[Query]]:
