@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import ssl
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -12,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 
 def self_signed(folder: Path, *names: str) -> tuple[Path, Path]:
-    """The files of a certificate for `names`, and of its key."""
+    """The files of a certificate for `names`, which may be addresses, and of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.datetime.now(datetime.UTC)
@@ -24,7 +26,7 @@ def self_signed(folder: Path, *names: str) -> tuple[Path, Path]:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False)
+        .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())
     )
@@ -38,3 +40,18 @@ def self_signed(folder: Path, *names: str) -> tuple[Path, Path]:
         )
     )
     return files
+
+
+def server_side(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's side of TLS, and the certificate to trust."""
+    certificate, key = self_signed(folder, *names)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
