@@ -24,8 +24,8 @@ and real samples nest a handful."""
 MAX_NESTED_LEVELS = 8
 """Levels of references that are followed, one read of the store each."""
 
-SCHEMAS_KEPT = 1_000
-SMALL_BYTES = 10_000
+SCHEMAS_KEPT = 3_000
+SMALL_BYTES = 4_000
 """Schemas of up to so many bytes that are remembered as models: a few have most of the lenses, and
 each lens that comes is held against its two."""
 

@@ -172,6 +172,27 @@ def test_a_restart_keeps_what_was_found_and_checks_what_a_kill_left_unchecked(
     assert index.store.lens_checks([waiting.uri]) != before
 
 
+def test_a_restart_checks_nothing_again_but_all_of_it_where_the_rows_were_lost(
+    tmp_path: Path,
+) -> None:
+    with Index.open(tmp_path) as index:
+        put(index, A, schema("name"))
+        put(index, B, schema("title", "int"))
+        (bad,) = index.publish(BOB, renaming(uri(A), uri(B)), family=NAMESPACE)
+        kept = index.store.lens_checks([bad.uri])
+        assert kept[bad.uri].is_wrong
+        assert index.store.unchecked_lenses() == []
+    with Index.open(tmp_path) as index:
+        assert index.store.lens_checks([bad.uri]) == kept
+        assert index.store.unchecked_lenses() == []
+    for path in tmp_path.glob("*.rows.sqlite*"):
+        path.unlink()
+    with Index.open(tmp_path) as index:
+        assert index.store.lens_checks([bad.uri]) == kept
+        assert index.graph.counts().unusable == 1
+        assert index.store.unchecked_lenses() == []
+
+
 def test_a_publisher_is_told_before_publishing(index: Index, node: Node) -> None:
     put(index, A, schema("name"))
     put(index, B, schema("title", "int"))

@@ -98,21 +98,15 @@ class LensChecks:
         for start in range(0, len(uris), PART):
             part = uris[start : start + PART]
             checks: dict[str, LensCheck | None] = dict.fromkeys(part)
-            checks.update(_checks(self._store, part))
+            checks.update(_checks(self._store, self._store.declarative_lenses(part)))
             for uri, check in checks.items():
                 self._watch(uri, check.nested if check else ())
                 self._note(uri, check)
             found.update(checks)
             if len(found) >= SAVED:
-                self._save(found)
+                self._store.save_lens_checks(found, complete=False)
                 found = {}
-        self._save(found)
-
-    def _save(self, found: dict[str, LensCheck | None]) -> None:
-        kept = self._store.lens_checks(list(found))
-        changed = {uri: check for uri, check in found.items() if check != kept.get(uri)}
-        if changed:
-            self._store.save_lens_checks(changed)
+        self._store.save_lens_checks(found, complete=True)
 
     def _note(self, lens: str, check: LensCheck | None) -> None:
         self._wrong.discard(lens)

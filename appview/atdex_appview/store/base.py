@@ -405,8 +405,15 @@ class IndexStore(Protocol):
         """
         ...
 
-    def save_lens_checks(self, checks: Mapping[str, LensCheck | None]) -> None:
-        """Keeps what was found, None for nothing any more. For the one writer, beside `apply`."""
+    def save_lens_checks(self, checks: Mapping[str, LensCheck | None], *, complete: bool) -> None:
+        """Keeps what was found, None for nothing any more. For the one writer, beside `apply`.
+
+        `complete`: with these, all is checked that the batches so far have brought.
+        """
+        ...
+
+    def declarative_lenses(self, lens_uris: Sequence[str]) -> list[str]:
+        """Those of them that are visible, and declarative."""
         ...
 
     def faulty_lenses(self) -> list[str]:
@@ -418,7 +425,7 @@ class IndexStore(Protocol):
         ...
 
     def unchecked_lenses(self) -> list[str]:
-        """The declarative lenses between visible schemas with no check of these three CIDs."""
+        """The declarative lenses that may have been checked as they were before, or not at all."""
         ...
 
     def lenses_naming(self, schema_uris: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ from typing import Self
 import duckdb
 
 from atdex_appview.errors import StoreFormatUnknown, StoreInUse, StoreUnavailable
-from atdex_appview.store import lens_checks, schema
+from atdex_appview.store import schema
 from atdex_appview.store.base import Applied, Change, Journal
 from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.plan import Plan
@@ -173,15 +173,9 @@ class DuckDBStore(Reads):
         with self._write_lock, available():
             self._writer.execute("DELETE FROM removals WHERE change <= ?", [number])
 
-    def save_lens_checks(self, checks: Mapping[str, LensCheck | None]) -> None:
-        with self._write_lock, available():
-            self._writer.begin()
-            try:
-                lens_checks.write(self._writer, checks)
-                self._writer.commit()
-            except BaseException:
-                self._writer.rollback()
-                raise
+    def save_lens_checks(self, checks: Mapping[str, LensCheck | None], *, complete: bool) -> None:
+        with self._write_lock:
+            self._rows.save_lens_checks(checks, self._number if complete else None)
 
     def check(self) -> None:
         self._all("SELECT 1 FROM facts", [])
@@ -264,7 +258,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     }
     if not tables:
         connection.begin()
-        for statement in (*schema.statements(), lens_checks.CREATE):
+        for statement in schema.statements():
             connection.execute(statement)
         connection.commit()
         return
@@ -273,8 +267,8 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise StoreFormatUnknown(path, "of another program", known)
     if (found := _facts(connection)[0]) != schema.FORMAT_VERSION:
         raise StoreFormatUnknown(path, str(found), known)
-    # Derived, so that a file without it is none of another format.
-    connection.execute(lens_checks.CREATE)
+    # Of an earlier version: they are kept beside the rows.
+    connection.execute("DROP TABLE IF EXISTS lens_checks")
     rows = connection.execute("SELECT count(*) - count(DISTINCT did) FROM repos").fetchone()
     if rows is not None and rows[0] > COMPACT_ROWS:
         connection.begin()

@@ -1,37 +1,43 @@
-"""What was found when declarative lenses were held against their schemas, kept in a table.
+"""What was found when declarative lenses were held against their schemas, kept beside the rows.
 
-The table is derived from the records: `CID`s say which versions of them a row is about. It is apart
-from them because a row changes when another record does.
+It is derived from the records, and apart from them because what is found about a lens changes when
+another record does. `CID`s say which versions it is about.
 """
 
-# Statements are put together from table and column names of ours and from placeholders:
+# Statements are put together from column names of ours and from placeholders:
 # ruff: noqa: S608
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
 import orjson
-import pyarrow as pa
 
 from atdex_lexicons.errors import Problem
 
+NONE = "[]"
+NOTHING = "{}"
+
 CREATE = (
-    "CREATE TABLE IF NOT EXISTS lens_checks (uri VARCHAR PRIMARY KEY, cid VARCHAR NOT NULL,"
-    " source_cid VARCHAR NOT NULL, target_cid VARCHAR NOT NULL, problems VARCHAR NOT NULL,"
-    " nested VARCHAR NOT NULL)"
+    "CREATE TABLE lens_checks (uri TEXT PRIMARY KEY, cid TEXT, source_cid TEXT, target_cid TEXT,"
+    " problems TEXT, nested TEXT) WITHOUT ROWID",
+    f"CREATE INDEX lens_checks_faulty ON lens_checks (uri) WHERE problems <> '{NONE}'",
+    f"CREATE INDEX lens_checks_nested ON lens_checks (uri) WHERE nested <> '{NOTHING}'",
+    "CREATE TABLE lens_checks_done (number INTEGER NOT NULL)",
 )
+"""`lens_checks_done` is the number of the last batch whose lenses and schemas have all been
+checked; nothing where everything is to be checked."""
+
+COLUMNS = "uri, cid, source_cid, target_cid, problems, nested"
 
 MAX_KEYS = 1000
 """Keys in one statement's IN list, as for records."""
 
 UNKNOWN = "is not known here"
 """What a problem says that is about a schema that this node does not have."""
-
-NONE = "[]"
-NOTHING = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,66 +57,51 @@ class LensCheck:
         return any(UNKNOWN not in problem.reason for problem in self.problems)
 
 
-def read(connection: duckdb.DuckDBPyConnection, uris: Sequence[str]) -> dict[str, LensCheck]:
-    found = {}
-    for part, keys in _parts(uris):
-        query = f"SELECT * FROM lens_checks WHERE uri IN ({keys})"
-        for uri, cid, source_cid, target_cid, problems, nested in connection.execute(
-            query, part
-        ).fetchall():
-            told = tuple(Problem(*one) for one in orjson.loads(problems))
-            found[uri] = LensCheck(cid, source_cid, target_cid, told, orjson.loads(nested))
-    return found
+def of_row(row: Sequence[str]) -> tuple[str, LensCheck]:
+    """The lens and its check, from a row of COLUMNS."""
+    uri, cid, source_cid, target_cid, problems, nested = row
+    told = tuple(Problem(*one) for one in orjson.loads(problems))
+    return uri, LensCheck(cid, source_cid, target_cid, told, orjson.loads(nested))
 
 
-def write(connection: duckdb.DuckDBPyConnection, checks: Mapping[str, LensCheck | None]) -> None:
+def _row(uri: str, check: LensCheck) -> tuple[str, ...]:
+    problems = orjson.dumps([list(problem) for problem in check.problems]).decode()
+    nested = orjson.dumps(dict(check.nested)).decode()
+    return uri, check.cid, check.source_cid, check.target_cid, problems, nested
+
+
+def write(sql: sqlite3.Connection, checks: Mapping[str, LensCheck | None]) -> None:
     """Replaces the rows of these lenses; None removes one. Within the caller's transaction."""
-    for part, keys in _parts(list(checks)):
-        connection.execute(f"DELETE FROM lens_checks WHERE uri IN ({keys})", part)
-    kept = [(uri, check) for uri, check in checks.items() if check is not None]
-    if kept:
-        rows = pa.table(
-            {
-                "uri": [uri for uri, _ in kept],
-                "cid": [check.cid for _, check in kept],
-                "source_cid": [check.source_cid for _, check in kept],
-                "target_cid": [check.target_cid for _, check in kept],
-                "problems": [
-                    orjson.dumps([list(problem) for problem in check.problems]).decode()
-                    for _, check in kept
-                ],
-                "nested": [orjson.dumps(dict(check.nested)).decode() for _, check in kept],
-            }
-        )
-        connection.register("lens_check_rows", rows)
-        try:
-            connection.execute("INSERT INTO lens_checks BY NAME SELECT * FROM lens_check_rows")
-        finally:
-            connection.unregister("lens_check_rows")
-
-
-def faulty(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The lenses that have problems."""
-    query = "SELECT uri FROM lens_checks WHERE problems <> ?"
-    return [uri for (uri,) in connection.execute(query, [NONE]).fetchall()]
-
-
-def nesting(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str | None]]:
-    """Of each lens whose schemas refer to others, those."""
-    query = "SELECT uri, nested FROM lens_checks WHERE nested <> ?"
-    rows = connection.execute(query, [NOTHING]).fetchall()
-    return {uri: orjson.loads(nested) for uri, nested in rows}
-
-
-def unchecked(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The declarative lenses, with both schemas there, that have no row of these versions."""
-    query = (
-        "SELECT lens.uri FROM lens JOIN schema s ON s.uri = lens.source"
-        " JOIN schema t ON t.uri = lens.target LEFT JOIN lens_checks c ON c.uri = lens.uri"
-        " WHERE lens.declarative AND lens.visible AND s.visible AND t.visible AND (c.uri IS NULL"
-        " OR (c.cid, c.source_cid, c.target_cid) <> (lens.cid, s.cid, t.cid))"
+    gone = [(uri,) for uri, check in checks.items() if check is None]
+    sql.executemany("DELETE FROM lens_checks WHERE uri = ?", gone)
+    rows = [_row(uri, check) for uri, check in checks.items() if check is not None]
+    sql.executemany(
+        f"INSERT OR REPLACE INTO lens_checks ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows
     )
-    return [uri for (uri,) in connection.execute(query).fetchall()]
+
+
+def mark_done(sql: sqlite3.Connection, number: int | None) -> None:
+    """All that the batches up to this one brought has been checked; None: nothing is sure."""
+    sql.execute("DELETE FROM lens_checks_done")
+    if number is not None:
+        sql.execute("INSERT INTO lens_checks_done VALUES (?)", [number])
+
+
+def unchecked(connection: duckdb.DuckDBPyConnection, done: int | None) -> list[str]:
+    """The declarative lenses, with both schemas there, that later batches than `done` may have
+    changed something about; all of them where it is None."""
+    if done is None:
+        query = (
+            "SELECT lens.uri FROM lens JOIN schema s ON s.uri = lens.source"
+            " JOIN schema t ON t.uri = lens.target"
+            " WHERE lens.declarative AND lens.visible AND s.visible AND t.visible"
+        )
+        return [uri for (uri,) in connection.execute(query).fetchall()]
+    query = "SELECT uri FROM lens WHERE change > ? AND declarative AND visible"
+    lenses = [uri for (uri,) in connection.execute(query, [done]).fetchall()]
+    query = "SELECT uri FROM schema WHERE change > ?"
+    schemas = [uri for (uri,) in connection.execute(query, [done]).fetchall()]
+    return list(dict.fromkeys([*lenses, *naming(connection, schemas)]))
 
 
 def naming(connection: duckdb.DuckDBPyConnection, schemas: Sequence[str]) -> list[str]:

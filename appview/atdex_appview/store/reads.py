@@ -286,21 +286,21 @@ class Reads:
         with available():
             return verifiers(self._cursor())
 
+    def declarative_lenses(self, lens_uris: Sequence[str]) -> list[str]:
+        return self._rows.declarative(_usable(lens_uris) or [])
+
     def lens_checks(self, lens_uris: Sequence[str]) -> dict[str, LensCheck]:
-        with available():
-            return lens_checks.read(self._cursor(), _usable(lens_uris) or [])
+        return self._rows.lens_checks(_usable(lens_uris) or [])
 
     def faulty_lenses(self) -> list[str]:
-        with available():
-            return lens_checks.faulty(self._cursor())
+        return self._rows.faulty_lenses()
 
     def nested_in_lenses(self) -> dict[str, dict[str, str | None]]:
-        with available():
-            return lens_checks.nesting(self._cursor())
+        return self._rows.nested_in_lenses()
 
     def unchecked_lenses(self) -> list[str]:
         with available():
-            return lens_checks.unchecked(self._cursor())
+            return lens_checks.unchecked(self._cursor(), self._rows.lenses_checked())
 
     def lenses_naming(self, schema_uris: Sequence[str]) -> list[str]:
         with available():

@@ -36,11 +36,13 @@ from typing import Any, Self
 import orjson
 
 from atdex_appview.errors import StoreUnavailable
+from atdex_appview.store import lens_checks
 from atdex_appview.store.base import DatasetSummary, Put, StoredRecord
+from atdex_appview.store.lens_checks import LensCheck
 from atdex_appview.store.schema import Values, place_of
 from atdex_lexicons.model import KINDS, Kind
 
-FORMAT = 3
+FORMAT = 4
 """Kept as the file's `user_version`; one of another is made anew."""
 
 CACHE_KB = 8_192
@@ -226,6 +228,7 @@ class Rows:
         """Makes all of it anew; a kill in the middle leaves it incomplete, and to be filled."""
         with available():
             self._writer.execute("DELETE FROM facts")
+            lens_checks.mark_done(self._writer, None)
             for kind in KINDS:
                 self._writer.execute(f"DROP TABLE IF EXISTS {kind}")
                 self._writer.execute(_CREATE[kind])
@@ -243,7 +246,16 @@ class Rows:
             self._writer.execute(statement)
         self._writer.execute("CREATE TABLE facts (number INTEGER NOT NULL)")
         self._writer.execute("CREATE TABLE doubts (noted BLOB NOT NULL)")
+        for statement in lens_checks.CREATE:
+            self._writer.execute(statement)
         self._writer.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def save_lens_checks(self, checks: Mapping[str, LensCheck | None], done: int | None) -> None:
+        """`done`: see `lens_checks`; None leaves it as it is."""
+        with self._transaction() as sql:
+            lens_checks.write(sql, checks)
+            if done is not None:
+                lens_checks.mark_done(sql, done)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -291,6 +303,30 @@ class Rows:
         """Some columns of the visible ones of these records."""
         query = f"SELECT {', '.join(names)} FROM {kind} WHERE visible AND uri IN"
         return self._by_keys(query, uris)
+
+    def declarative(self, lenses: Sequence[str]) -> list[str]:
+        """Those of them that are visible and declarative."""
+        query = "SELECT uri FROM lens WHERE visible AND declarative AND uri IN"
+        return [uri for (uri,) in self._by_keys(query, lenses)]
+
+    def lens_checks(self, lenses: Sequence[str]) -> dict[str, LensCheck]:
+        query = f"SELECT {lens_checks.COLUMNS} FROM lens_checks WHERE uri IN"
+        return dict(map(lens_checks.of_row, self._by_keys(query, lenses)))
+
+    def faulty_lenses(self) -> list[str]:
+        """The lenses of whose check problems are kept."""
+        query = f"SELECT uri FROM lens_checks WHERE problems <> '{lens_checks.NONE}'"
+        return [uri for (uri,) in self._all(query, [])]
+
+    def nested_in_lenses(self) -> dict[str, dict[str, str | None]]:
+        """The `nested` of every check that has one."""
+        query = f"SELECT uri, nested FROM lens_checks WHERE nested <> '{lens_checks.NOTHING}'"
+        return {uri: orjson.loads(nested) for uri, nested in self._all(query, [])}
+
+    def lenses_checked(self) -> int | None:
+        """The number of the last batch of which all was checked."""
+        rows = self._all("SELECT number FROM lens_checks_done", [])
+        return rows[0][0] if rows else None
 
     def verifiers(self, lenses: Sequence[str]) -> list[Row]:
         """(lens, verification, who verified) of the visible verifications of these at their CID."""
