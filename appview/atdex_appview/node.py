@@ -94,9 +94,9 @@ GC_THRESHOLDS = (20_000, 20, 20)
 none in a cycle: with Python's own thresholds a sixth of the time of writing goes into looking."""
 
 SWITCH_SECONDS = 0.001
-"""Seconds for which one thread may keep the interpreter from the others. The search index lets go of
-it at every document and has to wait for it again: with Python's 5 ms, writing was 4 % slower, and a
-search beside it took 9 ms in place of 8."""
+"""Seconds for which one thread may keep the interpreter from the others. The search index lets go
+of it at every document and has to wait for it again: with Python's 5 ms, writing was 4 % slower,
+and a search beside it took 9 ms in place of 8."""
 
 WATCH_SECONDS = 1.0
 """Seconds between looks at the connections to the upstreams."""

@@ -78,9 +78,11 @@ class Node:
         return float(told["seconds"])
 
     def memory(self, name: str = "VmRSS") -> float:
-        """MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split(f"{name}:")[1].split()[0]) / 1024
+        """MB of the node and of the process that reads records for it."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        statuses = [Path(f"/proc/{each}/status").read_text() for each in (pid, *children)]
+        return sum(int(status.split(f"{name}:")[1].split()[0]) for status in statuses) / 1024
 
     def end(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
