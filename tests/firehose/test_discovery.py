@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.firehose.model import GET_REPO, Model, follow, lost, note
 from tests.firehose.network import NOTE, Network, network, until
-from tests.firehose.test_resync import GET_REPO, Model, follow, lost, note
 from tests.support.pds import FakePds
 from tests.support.repo import Repo
 

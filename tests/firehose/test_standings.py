@@ -22,9 +22,9 @@ from atdex_firehose import (
 )
 from atdex_firehose.handles import HandleResolver
 from tests.devnet import Account, Devnet
+from tests.firehose.model import Model
 from tests.firehose.network import QUICK_RESYNC, until
 from tests.firehose.test_real_pds import NOTE, note
-from tests.firehose.test_resync import Model
 
 pytestmark = pytest.mark.devnet
 
