@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.state import Notes, State
 from atdex_appview.store.base import IndexStore
 

@@ -11,7 +11,7 @@ from atdex_appview.feeds.posts import Posts
 from atdex_appview.graph.graph import LensGraph
 from atdex_appview.graph.reach import Reaches
 from atdex_appview.network.lexicons import NetworkLexicons
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.slow import SlowQueries
 from atdex_appview.state import State
 from atdex_appview.status import Upstream

@@ -32,8 +32,8 @@ from atdex_appview.reading import Reading
 from atdex_appview.reading_process import Judged, ReadingProcess
 from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, State
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
+from atdex_appview.store.columns import datetime_micros
 from atdex_appview.store.plan import DELETED
-from atdex_appview.store.schema import datetime_micros
 from atdex_appview.writer import Writer
 from atdex_firehose.events import (
     AccountEvent,

@@ -60,7 +60,7 @@ from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE, STREAM
 from atdex_appview.reading_process import ReadingProcess
 from atdex_appview.rebuild.rebuilding import Rebuild
 from atdex_appview.recovery import fetch_anew, is_behind
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.slow import SlowQueries
 from atdex_appview.state import State
 from atdex_appview.status import IngestWord, UpstreamWatch
@@ -186,6 +186,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
     way out everything is closed, the firehose first.
     """
     folder = config.data_dir
+    several_cores = (os.cpu_count() or 1) > 1
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(
             DuckDBStore.open, folder / RECORDS_FILE, memory_limit_mb=config.memory_limit_mb
@@ -198,7 +199,9 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
             max_hours=config.stream_hours,
         )
         stack.callback(stream.close)
-        search = await asyncio.to_thread(SearchIndex.open, folder / SEARCH_FOLDER)
+        search = await asyncio.to_thread(
+            SearchIndex.open, folder / SEARCH_FOLDER, own_process=several_cores
+        )
         stack.callback(search.close)
         state = await State.open(folder / STATE_FILE)
         stack.push_async_callback(state.close)
@@ -309,7 +312,7 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
         )
         auth = ServiceAuth(context.did, keys, services=SERVICE_IDS)
         collector = None if posts is None else PostCollector(posts, context.catalog)
-        reading = ReadingProcess() if (os.cpu_count() or 1) > 1 else None
+        reading = ReadingProcess() if several_cores else None
         if reading is not None:
             stack.push_async_callback(reading.close)
         ingest = Ingest(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from atdex_appview.search import Hit, SearchPage
+from atdex_appview.search.index import Hit, SearchPage
 from atdex_appview.store.base import IndexStore, StoredRecord
 from atdex_xrpc.errors import InvalidRequest
 

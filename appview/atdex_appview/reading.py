@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from atdex_appview.store.schema import Values, datetime_micros, values_of
+from atdex_appview.store.columns import Values, datetime_micros, values_of
 from atdex_lexicons import Catalog, InvalidRecord, UnknownLexicon
 from atdex_lexicons.datamodel import decode, json_bytes
 from atdex_lexicons.errors import InvalidData, Problem, step_path

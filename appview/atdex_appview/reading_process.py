@@ -4,8 +4,8 @@ one interpreter does one thing at a time.
     node  ── marshal: [(collection, rkey, raw, uri), …] ──>  python -m atdex_appview.reading_process
           <── marshal: [a Reading, or the problems, …] ──    (in the same order)
 
-Both directions are the length in 8 bytes and then the message. The process is started when it is
-needed first, ends with the node whatever ends that (its input ends), and never writes anything.
+`worker` is that process's side. It is started when it is needed first, ends with the node whatever
+ends that, and never writes anything.
 
 A process that dies or takes too long is started again, and what it had is read once more, record by
 record: one record that ends it again is refused, and the others are not.
@@ -16,15 +16,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import marshal
-import os
-import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import BinaryIO
+from typing import IO
 
 from atdex_appview.reading import Reading, judge
+from atdex_appview.worker import LENGTH, answer, messages, packed, pipes
 from atdex_lexicons import Catalog
 from atdex_lexicons.errors import Problem
 
@@ -38,7 +37,6 @@ Judged = Reading | tuple[Problem, ...]
 SECONDS = 60.0
 """For one message: a thousand times what a thousand records take."""
 
-LENGTH = 8
 BUFFER = 4_000_000
 """Bytes of an answer that are read ahead: a thousand ordinary records."""
 
@@ -82,22 +80,18 @@ class ReadingProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=PIPE, stdout=PIPE, limit=BUFFER
             )
-        asked = marshal.dumps(list(jobs))
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         async with asyncio.timeout(SECONDS):
-            stdin.write(len(asked).to_bytes(LENGTH))
-            stdin.write(asked)
+            stdin.write(packed(list(jobs)))
             # An answer comes after the whole of what was asked: nothing waits for each other.
             await stdin.drain()
             size = int.from_bytes(await stdout.readexactly(LENGTH))
             answers = marshal.loads(await stdout.readexactly(size))  # noqa: S302 - our own process
         return [
-            Reading(*answer)
-            if isinstance(answer, tuple)
-            else tuple(Problem(*one) for one in answer)
-            for answer in answers
+            Reading(*one) if isinstance(one, tuple) else tuple(Problem(*problem) for problem in one)
+            for one in answers
         ]
 
     async def _end(self) -> None:
@@ -113,30 +107,16 @@ class ReadingProcess:
             await self._end()
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answers until the requests end."""
     catalog = Catalog.bundled()
-    while length := requests.read(LENGTH):
-        jobs = marshal.loads(requests.read(int.from_bytes(length)))  # noqa: S302 - from the node
-        made = marshal.dumps(
-            [
-                tuple(judged) if isinstance(judged, Reading) else [tuple(one) for one in judged]
-                for judged in judge_all(catalog, jobs)
-            ]
-        )
-        answers.write(len(made).to_bytes(LENGTH))
-        answers.write(made)
-        answers.flush()
-
-
-def main() -> None:
-    # The terminal's Ctrl-C is for the node, which ends this by ending its input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Whatever prints must not come between two answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    serve(sys.stdin.buffer, answers)
+    for jobs in messages(requests):
+        made = [
+            tuple(judged) if isinstance(judged, Reading) else [tuple(one) for one in judged]
+            for judged in judge_all(catalog, jobs)
+        ]
+        answer(answers, made)
 
 
 if __name__ == "__main__":
-    main()
+    serve(*pipes())

@@ -142,7 +142,8 @@ class State:
         self.path = path
         self._database = database
         self._saving = asyncio.Lock()
-        self._waiting = Sieve()
+        self._waiting = Sieve(WAITING_IN_ALL)
+        self._quarantined = Sieve(QUARANTINED_IN_ALL)
         self._closed = False
 
     @classmethod
@@ -166,6 +167,12 @@ class State:
         folded = _Folded(batch)
         for did in folded.waiting:
             self._waiting.add(did)
+        # Nearly no record was ever set aside.
+        folded.cleared = {
+            uri: rev for uri, rev in folded.cleared.items() if self._quarantined.passes(uri)
+        }
+        for uri in folded.quarantined:
+            self._quarantined.add(uri)
         async with self._saving:
             with self._available():
                 try:
@@ -255,10 +262,14 @@ class State:
         rows = await self._rows("SELECT value FROM appview_meta WHERE name = 'format'")
         if rows[0][0] != FORMAT_VERSION:
             raise StoreFormatUnknown(self.path, str(rows[0][0]), str(FORMAT_VERSION))
-        async with self._database.execute("SELECT did FROM appview_waiting") as dids:
-            while part := await dids.fetchmany(READ_ROWS):
-                for (did,) in part:
-                    self._waiting.add(did)
+        for query, sieve in (
+            ("SELECT did FROM appview_waiting", self._waiting),
+            ("SELECT uri FROM appview_quarantine", self._quarantined),
+        ):
+            async with self._database.execute(query) as names:
+                while part := await names.fetchmany(READ_ROWS):
+                    for (name,) in part:
+                        sieve.add(name)
 
     async def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
         with self._available():

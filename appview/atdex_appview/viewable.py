@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atdex_appview.graph.reach import Reach, Reaches
-from atdex_appview.search_filters import SchemaSet
+from atdex_appview.search.filters import SchemaSet
 
 DEFAULT_HOPS = 4
 """Lenses, as for getLensPath."""

@@ -37,9 +37,10 @@ from functools import partial
 from typing import TypeVar
 
 from atdex_appview.errors import AppviewError, WriteFailed
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.state import NO_NOTES, Notes, State
-from atdex_appview.store.base import Applied, Change, IndexStore, Put, RepoChange, SearchDocument
+from atdex_appview.store.base import Applied, Change, IndexStore, Put, RepoChange
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from atdex_appview.catch_up import catch_up
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.state import NO_NOTES, Notes, QuarantinedRecord, State
 from atdex_appview.store.base import Change, Delete, Put, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore

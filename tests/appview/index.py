@@ -29,17 +29,17 @@ from atdex_appview.graph.reach import Reaches
 from atdex_appview.http_protocol import HttpProtocol
 from atdex_appview.limited import LimitedPages
 from atdex_appview.network.lexicons import NetworkLexicons
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.slow import SlowQueries
 from atdex_appview.state import Notes, QuarantinedRecord, State
 from atdex_appview.status import IngestWord, Upstream
 from atdex_appview.store.base import Change, Delete, HandleChange, Put, RepoChange, StatusChange
+from atdex_appview.store.columns import datetime_micros, values_of
 from atdex_appview.store.duckdb import DuckDBStore
-from atdex_appview.store.schema import datetime_micros, values_of
 from atdex_appview.writer import Writer
 from atdex_firehose.stats import Backfill
 from atdex_lexicons import Catalog, Cid
-from atdex_lexicons.datamodel import encode, from_json, json_bytes
+from atdex_lexicons.datamodel import decode, encode, from_json, json_bytes
 from atdex_lexicons.families import check_record, to_record
 from atdex_lexicons.model import (
     Checksum,
@@ -192,7 +192,7 @@ class Index:
             kind=checked.kind,
             conformance=checked.conformance,
             raw=raw,
-            json=json_bytes(value),
+            json=json_bytes(decode(raw)),
             created_at=datetime_micros(checked.model.created_at),
             values=values_of(checked.kind, checked.model),
             created=True,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-import orjson
-
-from atdex_appview.store.base import Delete, Put, RepoChange, SearchDocument
-from atdex_appview.store.schema import datetime_micros, values_of
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.store.base import Delete, Put, RepoChange
+from atdex_appview.store.columns import datetime_micros, values_of
+from atdex_lexicons.datamodel import encode, json_bytes
 from atdex_lexicons.model import (
     Dataset,
     HttpShard,
@@ -97,9 +97,10 @@ _KINDS: dict[type[Model], Kind] = {
 
 
 def put(did: str, rkey: str, model: Model, *, created: bool = True) -> Put:
-    """The bytes stand for the model; the store does not look into them."""
+    """The bytes stand for the model; the store does not look into what is in them."""
     kind = _KINDS[type(model)]
-    body = orjson.dumps({"$type": COLLECTIONS[kind], "model": repr(model)})
+    record = {"$type": COLLECTIONS[kind], "model": repr(model)}
+    body = encode(record)
     return Put(
         uri=uri(did, kind, rkey),
         did=did,
@@ -109,7 +110,7 @@ def put(did: str, rkey: str, model: Model, *, created: bool = True) -> Put:
         kind=kind,
         conformance="valid",
         raw=body,
-        json=body,
+        json=json_bytes(record),
         created_at=datetime_micros(model.created_at),
         values=values_of(kind, model),
         created=created,

@@ -15,8 +15,8 @@ import pytest
 from atdex_appview import reading
 from atdex_appview.ingest import Ingest
 from atdex_appview.reading import MAX_RECORD_BYTES
-from atdex_appview.search import SearchIndex
-from atdex_appview.search_filters import Filters
+from atdex_appview.search.filters import Filters
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.state import State
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer

@@ -8,8 +8,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atdex_appview.search import SearchIndex
-from atdex_appview.store.base import Change, Delete, Put, SearchDocument, StatusChange
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.index import SearchIndex
+from atdex_appview.store.base import Change, Delete, Put, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
 from tests.appview.records import ALICE, BOB, commit, dataset, label, put, uri
 

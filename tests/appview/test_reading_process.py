@@ -24,7 +24,7 @@ from tests.support.paths import FIXTURES
 RECORDS = sorted((FIXTURES / "atdata").glob("entry_*.json"))
 CHILD = """
 import os, sys
-from atdex_appview import reading_process
+from atdex_appview import reading_process, worker
 judge = reading_process.judge
 
 def patched(catalog, collection, rkey, raw, *, uri):
@@ -32,7 +32,7 @@ def patched(catalog, collection, rkey, raw, *, uri):
     return judge(catalog, collection, rkey, raw, uri=uri)
 
 reading_process.judge = patched
-reading_process.main()
+reading_process.serve(*worker.pipes())
 """
 
 

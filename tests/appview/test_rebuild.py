@@ -23,9 +23,9 @@ from atdex_appview.ingest import Ingest
 from atdex_appview.rebuild.fingerprint import fingerprint_of
 from atdex_appview.rebuild.progress import PROGRESS_JOB, REQUEST_JOB, Progress
 from atdex_appview.rebuild.rebuilding import Rebuild
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.state import State
-from atdex_appview.store.base import SearchDocument
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import Writer
 from atdex_firehose.errors import FetchFailed
@@ -259,7 +259,7 @@ async def test_what_is_derived_is_made_right_from_the_bytes_that_were_signed(
         before, shown = world.everything(), world.served()
         # From within: DuckDB lets nobody else open the file.
         cursor = world.store._connection.cursor()
-        cursor.execute("UPDATE dataset SET name = 'wrong', tags = ['wrong'], json = '{}'::BLOB")
+        cursor.execute("UPDATE dataset SET name = 'wrong', tags = ['wrong']")
         cursor.execute("UPDATE schema SET version = '9.9.9', conformance = 'dialect:none'")
         cursor.execute("UPDATE lens SET source_version = '>=9'")
         cursor.close()

@@ -6,7 +6,6 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atdex_appview import search as search_module
-from atdex_appview import search_facets
 from atdex_appview.errors import (
     InvalidPosition,
     QueryTooLong,
     SearchUnavailable,
     StoreFormatUnknown,
 )
-from atdex_appview.search import Position, SearchIndex, SearchPage
-from atdex_appview.search_facets import FACET_VALUES, FacetName
-from atdex_appview.search_filters import Filters, SchemaSet
-from atdex_appview.search_highlights import is_near
-from atdex_appview.search_order import Sort
-from atdex_appview.store.base import SearchDocument
+from atdex_appview.search import facets as search_facets
+from atdex_appview.search import index as search_module
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.facets import FACET_VALUES, FacetName
+from atdex_appview.search.filters import Filters, SchemaSet
+from atdex_appview.search.highlights import is_near
+from atdex_appview.search.index import Position, SearchIndex, SearchPage
+from atdex_appview.search.order import Sort
 from tests.appview.records import ALICE, BOB, OTHER_SCHEMA, SCHEMA, document, uri
 
 
@@ -365,7 +364,7 @@ def test_no_text_makes_a_highlight_long_or_unsafe(index: SearchIndex, text: str)
 def stated(rkey: str, seen: int, samples: int | None, **more: Any) -> SearchDocument:
     kept = {name: more.pop(name) for name in ("license", "labelled") if name in more}
     made = document(rkey, more.pop("name", "eye"), seen, **more)
-    return replace(made, sample_count=samples, **kept)
+    return made._replace(sample_count=samples, **kept)
 
 
 def test_filters_by_samples_time_and_licence_combine(index: SearchIndex) -> None:

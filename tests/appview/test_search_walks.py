@@ -5,17 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atdex_appview.search import Position, SearchIndex
-from atdex_appview.search_filters import Filters, SchemaSet
-from atdex_appview.search_order import Sort
-from atdex_appview.store.base import SearchDocument
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.filters import Filters, SchemaSet
+from atdex_appview.search.index import Position, SearchIndex
+from atdex_appview.search.order import Sort
 from tests.appview.records import ALICE, BOB, OTHER_SCHEMA, SCHEMA, document
 
 TEXTS = ("eye", "eye scans", "scans of an eye", "ear", "scans")
@@ -43,8 +42,7 @@ def documents(draw: st.DrawFn, number: int) -> SearchDocument:
         did=(ALICE, BOB)[number % 2],
         schema=(SCHEMA, OTHER_SCHEMA)[number % 3 == 0],
     )
-    return replace(
-        made,
+    return made._replace(
         license=draw(st.sampled_from([None, "MIT"])),
         sample_count=draw(st.sampled_from([None, 0, 1, 1, 2])),
         labelled=draw(st.booleans()),

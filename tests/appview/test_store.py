@@ -743,6 +743,25 @@ def test_readers_in_many_threads_see_a_batch_whole_or_not_at_all(store: DuckDBSt
     assert wrong == []
 
 
+def test_a_store_of_the_last_format_is_taken_over(store: DuckDBStore) -> None:
+    store.apply([commit(ALICE, 1, put(ALICE, "a", dataset()), put(ALICE, "l", lens()))], now=1)
+    before = store.records([A, uri(ALICE, "lens", "l")])
+    store.close()
+    old = duckdb.connect(str(store.path))
+    for kind in KINDS:
+        old.execute(f"ALTER TABLE {kind} ADD COLUMN json BLOB DEFAULT '{{}}'::BLOB")
+    old.execute("UPDATE facts SET format = 4")
+    old.close()
+    for left in store.path.parent.glob("*.sqlite*"):
+        left.unlink()
+    again = DuckDBStore.open(store.path)
+    assert again.records(list(before)) == before
+    again.apply([commit(ALICE, 2, put(ALICE, "b", dataset()))], now=2)
+    again = reopened(again)
+    assert names(again) == ["b", "a"]
+    again.close()
+
+
 def test_a_batch_that_fails_leaves_nothing_behind(store: DuckDBStore) -> None:
     broken = put(ALICE, "a", dataset())
     object.__setattr__(broken, "raw", 7)

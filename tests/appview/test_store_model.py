@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.store.base import Applied, Change, Delete, Put, RepoChange, StatusChange
+from atdex_appview.store.columns import place_of
 from atdex_appview.store.duckdb import DuckDBStore
-from atdex_appview.store.schema import place_of
 from tests.appview.model import Model
 from tests.appview.records import ALICE, BOB, commit, dataset, put, uri
 

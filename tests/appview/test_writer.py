@@ -20,9 +20,10 @@ import pytest
 from atdex_appview.catch_up import catch_up
 from atdex_appview.errors import StoreUnavailable, WriteFailed
 from atdex_appview.recovery import is_behind
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.state import Notes, QuarantinedRecord, State
-from atdex_appview.store.base import Applied, Change, Delete, SearchDocument, StatusChange
+from atdex_appview.store.base import Applied, Change, Delete, StatusChange
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.writer import WAITING_BATCHES, Writer
 from atdex_lexicons.errors import Problem

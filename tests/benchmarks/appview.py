@@ -78,10 +78,12 @@ class Node:
         return float(told["seconds"])
 
     def memory(self, name: str = "VmRSS") -> float:
-        """MB of the node and of the process that reads records for it."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        statuses = [Path(f"/proc/{each}/status").read_text() for each in (pid, *children)]
+        """MB of the node and of the processes that work for it; what they share counts for each."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        pids = [str(self.process.pid)]
+        for thread in threads:
+            pids += (thread / "children").read_text().split()
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
         return sum(int(status.split(f"{name}:")[1].split()[0]) for status in statuses) / 1024
 
     def end(self, number: int = signal.SIGTERM) -> None:

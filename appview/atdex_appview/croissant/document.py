@@ -11,7 +11,7 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 
 from atdex_appview.croissant.fields import left_out_note, record_fields
 from atdex_appview.croissant.files import FILE_SET, distribution, part_note
-from atdex_appview.store.schema import datetime_micros
+from atdex_appview.store.columns import datetime_micros
 from atdex_appview.views import datetime_text
 from atdex_lexicons.errors import InvalidSyntax
 from atdex_lexicons.model import Dataset, Schema

@@ -30,9 +30,10 @@ import orjson
 
 from atdex_appview.federation.peers import PeerAnswer, Peers
 from atdex_appview.federation.repos import RepoReader
-from atdex_appview.search import Hit, SearchIndex, SearchPage
-from atdex_appview.search_filters import Filters
-from atdex_appview.store.base import IndexStore, SearchDocument, StoredRecord
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.filters import Filters
+from atdex_appview.search.index import Hit, SearchIndex, SearchPage
+from atdex_appview.store.base import IndexStore, StoredRecord
 from atdex_appview.views import UNREADABLE
 from atdex_lexicons.families import project
 from atdex_lexicons.model import Dataset

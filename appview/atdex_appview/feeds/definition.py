@@ -127,7 +127,7 @@ def _filters(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _query(name: str, q: str) -> None:
-    from atdex_appview.search_query import QueryParser  # the search engine, where it is needed
+    from atdex_appview.search.query import QueryParser  # the search engine, where it is needed
 
     try:
         QueryParser().parse(q)

@@ -20,9 +20,9 @@ from atdex_appview.context import Context
 from atdex_appview.feeds.definition import Feed
 from atdex_appview.lookup import canonical_uri
 from atdex_appview.page_bytes import searched
-from atdex_appview.search import Hit, Position, SearchPage
-from atdex_appview.search_filters import Filters
-from atdex_appview.search_params import filters_of
+from atdex_appview.search.filters import Filters
+from atdex_appview.search.index import Hit, Position, SearchPage
+from atdex_appview.search.params import filters_of
 from atdex_appview.store.base import StoredRecord
 from atdex_appview.viewable import Viewable, viewable_as
 from atdex_xrpc.errors import InvalidRequest

@@ -20,10 +20,10 @@ from atdex_appview.errors import QueryTooLong
 from atdex_appview.listing import page
 from atdex_appview.lookup import canonical_uri, did_of, one_record, served_view
 from atdex_appview.page_bytes import refuse_if_too_large, searched
-from atdex_appview.search import POSITION
-from atdex_appview.search_filters import Filters
+from atdex_appview.search.filters import Filters
+from atdex_appview.search.index import POSITION
 from atdex_appview.store.base import IndexStore, Position, StoredRecord
-from atdex_appview.store.schema import datetime_micros
+from atdex_appview.store.columns import datetime_micros
 from atdex_appview.store.versions import semver_key
 from atdex_appview.views import UNREADABLE, View
 from atdex_lexicons.families import project

@@ -8,7 +8,7 @@ from atdex_appview import cursors
 from atdex_appview.context import Context
 from atdex_appview.feeds.definition import Feed
 from atdex_appview.feeds.reading import FeedPage, binding, read_page
-from atdex_appview.search import POSITION
+from atdex_appview.search.index import POSITION
 from atdex_appview.views import dataset_views
 from atdex_xrpc import Request
 from atdex_xrpc.errors import NotFound, shown

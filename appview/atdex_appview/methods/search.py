@@ -10,10 +10,10 @@ from atdex_appview import cursors
 from atdex_appview.context import Context
 from atdex_appview.errors import QueryTooLong
 from atdex_appview.page_bytes import searched
-from atdex_appview.search import POSITION, Hit, SearchPage
-from atdex_appview.search_facets import Facet
-from atdex_appview.search_filters import Filters
-from atdex_appview.search_params import filters_of, uri_of
+from atdex_appview.search.facets import Facet
+from atdex_appview.search.filters import Filters
+from atdex_appview.search.index import POSITION, Hit, SearchPage
+from atdex_appview.search.params import filters_of, uri_of
 from atdex_appview.store.base import StoredRecord
 from atdex_appview.viewable import Viewable, viewable_as
 from atdex_appview.views import View, dataset_views

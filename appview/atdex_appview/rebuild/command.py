@@ -22,7 +22,7 @@ from atdex_appview.graph.graph import LensGraph
 from atdex_appview.places import RECORDS_FILE, SEARCH_FOLDER, STATE_FILE, STREAM_FILE
 from atdex_appview.rebuild.progress import PROGRESS_JOB, REQUEST_JOB, Progress
 from atdex_appview.rebuild.rebuilding import Rebuild
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.state import State
 from atdex_appview.store.duckdb import DuckDBStore
 from atdex_appview.stream.changes import ChangeStream

@@ -40,7 +40,7 @@ from atdex_appview.rebuild.progress import (
     REQUEST_JOB,
     Progress,
 )
-from atdex_appview.search import SearchIndex
+from atdex_appview.search.index import SearchIndex
 from atdex_appview.state import Notes, QuarantinedRecord, State
 from atdex_appview.store.base import Change, Delete, IndexStore, Put, Reread
 from atdex_appview.store.rereading import HeldRecord
@@ -262,7 +262,7 @@ class Rebuild:
             if isinstance(judged, Reading) and judged.kind != kind:
                 judged = (Problem("", f"its collection is one of {judged.kind} records"),)
             if isinstance(judged, Reading):
-                if judged == held.reading:
+                if held.is_read_as(judged):
                     continue
                 op = _put(held.uri, held.did, held.cid, held.raw, judged)
             else:

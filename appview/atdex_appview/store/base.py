@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import pyarrow as pa
 
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.store.columns import Values
 from atdex_appview.store.lens_checks import LensCheck
-from atdex_appview.store.schema import Values
 from atdex_lexicons.model import Kind
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Put:
     """Store or replace a record. `raw` is its DAG-CBOR as signed.
 
     `created_at` is when it says that it was made (µs since the epoch), `values` are its typed
-    columns (`schema.values_of`). `created` says that the commit created the record: a hint that
+    columns (`columns.values_of`). `created` says that the commit created the record: a hint that
     saves a look-up, never trusted (a replay creates what is already there).
     """
 
@@ -247,26 +248,6 @@ class Journal(Protocol):
     def take_back(self) -> None:
         """Nothing, where nothing was prepared."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class SearchDocument:
-    """What the search index needs of one visible dataset.
-
-    `labelled`: its own publisher has put a label on it.
-    """
-
-    uri: str
-    did: str
-    name: str
-    description: str
-    tags: tuple[str, ...]
-    schema_uri: str
-    license: str | None
-    first_seen: int
-    sample_count: int | None
-    byte_count: int | None
-    labelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import duckdb
 import orjson
 
+from atdex_appview.sqlite_rows import delete_keys, insert_rows
 from atdex_lexicons.errors import Problem
 
 NONE = "[]"
@@ -72,12 +73,10 @@ def _row(uri: str, check: LensCheck) -> tuple[str, ...]:
 
 def write(sql: sqlite3.Connection, checks: Mapping[str, LensCheck | None]) -> None:
     """Replaces the rows of these lenses; None removes one. Within the caller's transaction."""
-    gone = [(uri,) for uri, check in checks.items() if check is None]
-    sql.executemany("DELETE FROM lens_checks WHERE uri = ?", gone)
+    gone = [uri for uri, check in checks.items() if check is None]
+    delete_keys(sql, "DELETE FROM lens_checks WHERE uri IN", gone)
     rows = [_row(uri, check) for uri, check in checks.items() if check is not None]
-    sql.executemany(
-        f"INSERT OR REPLACE INTO lens_checks ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows
-    )
+    insert_rows(sql, f"INSERT OR REPLACE INTO lens_checks ({COLUMNS})", rows)
 
 
 def mark_done(sql: sqlite3.Connection, number: int | None) -> None:

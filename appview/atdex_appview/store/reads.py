@@ -24,13 +24,13 @@ import duckdb
 import pyarrow as pa
 
 from atdex_appview.errors import StoreUnavailable
+from atdex_appview.search.document import SearchDocument
 from atdex_appview.store import lens_checks, rereading
 from atdex_appview.store.base import (
     LabelSummary,
     Position,
     Publisher,
     SchemaSummary,
-    SearchDocument,
     StoredRecord,
     VerificationSummary,
 )

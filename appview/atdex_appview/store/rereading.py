@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import duckdb
 
 from atdex_appview.reading import Reading
-from atdex_appview.store.base import SearchDocument
-from atdex_appview.store.schema import TYPED
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.store.columns import TYPED
 from atdex_appview.store.writes import search_documents
 from atdex_lexicons.model import Kind
 
@@ -39,29 +39,37 @@ class HeldRecord:
     visible: bool
     first_seen: int
     raw: bytes
-    reading: Reading
+    derived: tuple[object, ...]
+    """As `Reading` has it, but for the JSON form, which is made from `raw` where it is needed."""
+
+    def is_read_as(self, reading: Reading) -> bool:
+        return self.derived == (
+            reading.kind,
+            reading.conformance,
+            reading.created_at,
+            reading.values,
+        )
 
 
 def held_page(
     connection: duckdb.DuckDBPyConnection, kind: Kind, after: int, upto: int, limit: int
 ) -> list[HeldRecord]:
     """A page by `first_seen`, from behind `after` up to `upto`."""
-    typed = ["conformance", "json", "created", *(column.name for column in TYPED[kind])]
+    typed = ["conformance", "created", *(column.name for column in TYPED[kind])]
     query = (
         f"SELECT {_OWN}, {', '.join(typed)} FROM {kind}"
         " WHERE first_seen > ? AND first_seen <= ? ORDER BY first_seen LIMIT ?"
     )
     rows = connection.execute(query, [after, upto, limit]).fetchall()
     own = len(_OWN.split(", "))
-    end = own + 3
-    return [HeldRecord(*(*row[:own], Reading(*(kind, *row[own:end], row[end:])))) for row in rows]
+    return [HeldRecord(*(*row[:own], (kind, *row[own : own + 2], row[own + 2 :]))) for row in rows]
 
 
 def held_span(connection: duckdb.DuckDBPyConnection, kind: Kind) -> tuple[int, int]:
     """How many records of a kind are held, and the highest `first_seen` among them."""
-    row = connection.execute(f"SELECT count(*), max(first_seen) FROM {kind}").fetchone()
-    assert row is not None
-    return row[0], row[1] or 0
+    query = f"SELECT count(*), max(first_seen) FROM {kind}"
+    [(count, last)] = connection.execute(query).fetchall()
+    return count, last or 0
 
 
 def documents_of(

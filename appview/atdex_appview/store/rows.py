@@ -36,10 +36,11 @@ from typing import Any, Self
 import orjson
 
 from atdex_appview.errors import StoreUnavailable
+from atdex_appview.sqlite_rows import delete_keys, insert_rows
 from atdex_appview.store import lens_checks
 from atdex_appview.store.base import DatasetSummary, Put, StoredRecord
+from atdex_appview.store.columns import Values, place_of
 from atdex_appview.store.lens_checks import LensCheck
-from atdex_appview.store.schema import Values, place_of
 from atdex_lexicons.model import KINDS, Kind
 
 FORMAT = 4
@@ -217,9 +218,9 @@ class Rows:
                 for did, shown in changes.shown.items():
                     sql.execute(f"UPDATE {kind} SET visible = ? WHERE did = ?", [shown, did])
             for kind, uris in changes.gone.items():
-                sql.executemany(f"DELETE FROM {kind} WHERE uri = ?", [(uri,) for uri in uris])
+                delete_keys(sql, f"DELETE FROM {kind} WHERE uri IN", uris)
             for kind, rows in changes.come.items():
-                sql.executemany(_INSERT[kind], rows)
+                insert_rows(sql, _INSERT[kind], rows)
             sql.execute("DELETE FROM doubts")
             sql.execute("DELETE FROM facts")
             sql.execute("INSERT INTO facts VALUES (?)", [number])
@@ -235,7 +236,7 @@ class Rows:
         for kind, rows in kinds.items():
             while part := [row for row, _ in zip(rows, range(WRITTEN), strict=False)]:
                 with self._transaction() as sql:
-                    sql.executemany(_INSERT[kind], part)
+                    insert_rows(sql, _INSERT[kind], part)
         with available():
             for statement in _INDEX:
                 self._writer.execute(statement)
@@ -411,11 +412,7 @@ def _record(kind: Kind, row: Row) -> StoredRecord:
 
 
 _COLUMNS = {kind: ", ".join((*COMMON, *EXTRA[kind])) for kind in KINDS}
-_INSERT = {
-    kind: f"INSERT OR REPLACE INTO {kind} ({columns}) VALUES"
-    f" ({', '.join('?' * (columns.count(',') + 1))})"
-    for kind, columns in _COLUMNS.items()
-}
+_INSERT = {kind: f"INSERT OR REPLACE INTO {kind} ({columns})" for kind, columns in _COLUMNS.items()}
 _CREATE = {
     kind: f"CREATE TABLE {kind} ("
     + ", ".join(f"{name} {TYPES.get(name, 'TEXT')}" for name in (*COMMON, *EXTRA[kind]))

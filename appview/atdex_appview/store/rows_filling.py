@@ -11,12 +11,17 @@ from collections.abc import Iterator, Sequence
 import duckdb
 
 from atdex_appview.store.rows import COMMON, EXTRA, Row, RowChanges, Rows
+from atdex_lexicons.datamodel import decode, json_bytes
 from atdex_lexicons.model import KINDS, Kind
 
 log = logging.getLogger(__name__)
 
+RAW = COMMON.index("json")
+"""Where the rows have the JSON form, and what is read from DuckDB has what it is made from."""
+
 DERIVED = {
-    "own_dataset": "CASE WHEN starts_with(dataset_uri, 'at://' || did || '/') THEN dataset_uri END"
+    "json": "raw",
+    "own_dataset": "CASE WHEN starts_with(dataset_uri, 'at://' || did || '/') THEN dataset_uri END",
 }
 """Columns that DuckDB has in another form: see `rows.extras`."""
 
@@ -66,6 +71,7 @@ def _rows(
     try:
         cursor.execute(query, list(parameters))
         while found := cursor.fetchmany(PART):
-            yield from found
+            for row in found:
+                yield (*row[:RAW], json_bytes(decode(row[RAW])), *row[RAW + 1 :])
     finally:
         cursor.close()

@@ -24,23 +24,13 @@ from typing import Literal, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from atdex_appview.store.base import (
-    AccountEvent,
-    Applied,
-    Put,
-    RecordEvent,
-    SearchDocument,
-    StoreEvent,
-)
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.store.base import AccountEvent, Applied, Put, RecordEvent, StoreEvent
+from atdex_appview.store.columns import TYPED, place_of
 from atdex_appview.store.plan import DELETED, Final, Plan
 from atdex_appview.store.repos import Repo, Repos, counted, holds
 from atdex_appview.store.rows import Row, RowChanges, extras
-from atdex_appview.store.schema import (
-    REPO_ARROW,
-    TYPED,
-    arrow_schema,
-    place_of,
-)
+from atdex_appview.store.schema import REPO_ARROW, arrow_schema
 from atdex_lexicons.model import KINDS, Kind
 
 MAX_KEYS = 1000
@@ -348,7 +338,6 @@ class Transaction:
             "change": [self._number] * len(rows),
             "created": [put.created_at for put in puts],
             "raw": [put.raw for put in puts],
-            "json": [put.json for put in puts],
         }
         values = zip(*[put.values for put in puts], strict=True)
         columns.update(zip((column.name for column in TYPED[kind]), values, strict=True))
@@ -387,7 +376,7 @@ class Transaction:
         wanted |= self._relabelled - others
         named = labelled(self._sql, wanted)
         for uri in wanted:
-            self._upserted[uri] = replace(self._upserted[uri], labelled=uri in named)
+            self._upserted[uri] = self._upserted[uri]._replace(labelled=uri in named)
 
     # What else the transaction keeps
 

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from atdex_appview.errors import FellBehind, StreamUnavailable
+from atdex_appview.sqlite_rows import insert_rows
 from atdex_appview.store.base import AccountEvent, StoreEvent
 from atdex_appview.store.plan import DELETED
 from atdex_appview.stream.entries import Entry, entries_of
@@ -164,7 +165,7 @@ class StreamLog:
         with self._lock, self._available():
             with self._transaction():
                 count = self.count - self._forget(deleted) + len(rows)
-                self._sql.executemany("INSERT INTO stream_events VALUES (?, ?, ?, ?, ?, ?)", rows)
+                insert_rows(self._sql, "INSERT INTO stream_events", rows)
                 floor, dropped = self._trim(count, now)
                 last = entries[-1].seq if entries else self.last
                 count -= dropped

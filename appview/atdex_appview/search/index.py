@@ -1,6 +1,6 @@
 """Full-text search over datasets: names, tags and descriptions, in a tantivy index.
 
-A query is words that must all match (`search_query` has its grammar). By relevance, hits come in
+A query is words that must all match (`query` has its grammar). By relevance, hits come in
 ranks, within a rank those that their publisher has labelled first, then newest first:
 
 | rank | a dataset where |
@@ -11,7 +11,7 @@ ranks, within a rank those that their publisher has labelled first, then newest 
 | 2 | every term matches somewhere, and one of them in the name |
 | 1 | every term matches somewhere (name, tags, description) |
 
-Without words there are no ranks: newest first. The other orders are in `search_order`. Where
+Without words there are no ranks: newest first. The other orders are in `order`. Where
 nothing matches, the words are taken for misspelt: those that are nearly the same count too, in the
 same ranks but for the first, and the page says `fuzzy`.
 
@@ -25,7 +25,7 @@ computed, and a page costs the same at any depth.
 Guarantee for a full walk (pages by `next` until it is None), whatever is inserted, updated or
 deleted between pages: each dataset that was there all the time and matched all the time comes
 exactly once, in the order asked for. How: the cursor is `(generation, major, minor)`, where the
-two numbers are the place in that order (`search_order`); below zero, `major` stands for
+two numbers are the place in that order (`order`); below zero, `major` stands for
 -1 - `major` of a walk that forgives typos, which goes on doing so. The state of the index that
 the walk began with is kept for `PINNED_SECONDS` after its last page, so that not even an update
 that moves a dataset to another rank can repeat it or leave it out. When that state is gone (a
@@ -56,25 +56,18 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Self, TypeVar
 
-import tantivy
 from tantivy import Query
 
 from atdex_appview.errors import InvalidPosition, SearchUnavailable, StoreFormatUnknown
-from atdex_appview.search_facets import Facet, FacetName, count_facets
-from atdex_appview.search_fields import index_document, index_schema
-from atdex_appview.search_filters import NO_FILTERS, Filters
-from atdex_appview.search_highlights import highlights
-from atdex_appview.search_order import Found, Sort, page
-from atdex_appview.search_query import (
-    ANALYZER,
-    EXACT_ANALYZER,
-    ParsedQuery,
-    QueryParser,
-    analyzer,
-    exact_analyzer,
-)
-from atdex_appview.search_ranks import RANKS, RankedQuery, may_have_typos
-from atdex_appview.store.base import SearchDocument
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.facets import Facet, FacetName, count_facets
+from atdex_appview.search.filters import NO_FILTERS, Filters
+from atdex_appview.search.highlights import highlights
+from atdex_appview.search.order import Found, Sort, page
+from atdex_appview.search.query import ParsedQuery, QueryParser
+from atdex_appview.search.ranks import RANKS, RankedQuery, may_have_typos
+from atdex_appview.search.writing import DirectWriter, IndexWriter, open_index
+from atdex_appview.search.writing_process import WritingProcess
 
 INDEX_FORMAT = "4"
 """Of the fields and analyzers. An index of another format is built anew from the store."""
@@ -82,9 +75,6 @@ INDEX_FORMAT = "4"
 MARK = "format"
 FILES = "index"
 """What an index's directory holds: a file with the format, and tantivy's own files."""
-
-WRITER_BYTES = 64_000_000
-"""Bytes of documents that tantivy holds before it writes a segment: ten batches or more."""
 
 PINNED_SECONDS = 600
 """Seconds that a walk's state of the index outlives its last page: a person reads a page."""
@@ -166,14 +156,14 @@ class _Question:
 class SearchIndex:
     """One writer at a time, any number of searching threads."""
 
-    def __init__(self, index: Any, path: Path, *, fresh: bool) -> None:
+    def __init__(self, index: Any, writer: IndexWriter, path: Path, *, fresh: bool) -> None:
         """Use `open`."""
         self._index = index
         self._schema = index.schema
         self.path = path
         self.fresh = fresh
         """Whether the index was created by this `open` and not yet built: it misses everything."""
-        self._writer = index.writer(WRITER_BYTES, 1)
+        self._writer = writer
         self._write_lock = threading.Lock()
         self._parser = QueryParser()
         self._boot = token_hex(4)
@@ -184,8 +174,9 @@ class SearchIndex:
         self._current = self._new_generation()
 
     @classmethod
-    def open(cls, directory: Path) -> Self:
-        """Opens or creates the index.
+    def open(cls, directory: Path, *, own_process: bool = False) -> Self:
+        """Opens or creates the index. `own_process`: another process writes it, for a node that
+        has other work to do meanwhile.
 
         Raises SearchUnavailable, and StoreFormatUnknown where the directory holds anything that
         is not an index of ours: that is never deleted.
@@ -199,25 +190,20 @@ class SearchIndex:
                         raise StoreFormatUnknown(directory, "of another program", INDEX_FORMAT)
                     shutil.rmtree(directory)
                 files.mkdir(parents=True)
-            index = tantivy.Index(index_schema(), str(files))
-            index.register_tokenizer(ANALYZER, analyzer())
-            index.register_tokenizer(EXACT_ANALYZER, exact_analyzer())
-            index.config_reader("manual", 0)
-            opened = cls(index, directory, fresh=not current)
+            index = open_index(files)
+            writer = WritingProcess(files) if own_process else DirectWriter(index)
+            opened = cls(index, writer, directory, fresh=not current)
             # Last: an interrupted creation starts over.
             mark.write_text(INDEX_FORMAT)
-        except (OSError, ValueError) as failure:
+        except (OSError, ValueError, RuntimeError) as failure:
             raise SearchUnavailable(directory, str(failure)) from failure
         return opened
 
     @classmethod
     def in_memory(cls, documents: Sequence[SearchDocument]) -> Self:
         """An index of these few documents alone, on no disk. Close it like any other."""
-        index = tantivy.Index(index_schema())
-        index.register_tokenizer(ANALYZER, analyzer())
-        index.register_tokenizer(EXACT_ANALYZER, exact_analyzer())
-        index.config_reader("manual", 0)
-        opened = cls(index, Path("memory"), fresh=True)
+        index = open_index()
+        opened = cls(index, DirectWriter(index), Path("memory"), fresh=True)
         opened.update(documents, ())
         return opened
 
@@ -229,11 +215,8 @@ class SearchIndex:
         Raises SearchUnavailable; nothing of the batch is then in the index.
         """
         with self._write_lock, self._change():
-            for uri in removed:
-                self._writer.delete_documents_by_term("uri", uri)
-            for document in documents:
-                self._writer.delete_documents_by_term("uri", document.uri)
-                self._add(document)
+            self._writer.remove(removed)
+            self._writer.put(documents)
 
     def rebuild(self, documents: Iterable[SearchDocument]) -> int:
         """Replaces the whole index; searches see the old one until the new one is complete.
@@ -241,13 +224,10 @@ class SearchIndex:
         Returns how many documents it holds.
         """
         with self._write_lock, self._change():
-            self._writer.delete_all_documents()
-            count = 0
-            for document in documents:
-                self._add(document)
-                count += 1
+            self._writer.clear()
+            self._writer.add(documents)
         self.fresh = False
-        return count
+        return self.count()
 
     @property
     def state(self) -> str:
@@ -268,7 +248,7 @@ class SearchIndex:
         with self._write_lock:
             if not self._closed:
                 self._closed = True
-                self._writer.wait_merging_threads()
+                self._writer.close()
         with self._pin_lock:
             self._pinned.clear()
 
@@ -386,10 +366,6 @@ class SearchIndex:
     def _new_generation(self) -> _Generation:
         self._generations += 1
         return _Generation(f"{self._boot}.{self._generations}", self._index.searcher())
-
-    def _add(self, document: SearchDocument) -> None:
-        name_key = self._parser.name_key(document.name)
-        self._writer.add_document(index_document(document, name_key))
 
     @contextmanager
     def _change(self) -> Iterator[None]:

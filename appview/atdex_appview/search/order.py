@@ -19,8 +19,8 @@ from typing import Any, Literal, NamedTuple
 
 from tantivy import Query
 
-from atdex_appview.search_filters import between
-from atdex_appview.search_ranks import RankedQuery, all_of
+from atdex_appview.search.filters import between
+from atdex_appview.search.ranks import RankedQuery, all_of
 
 Sort = Literal["relevance", "newest", "largest"]
 

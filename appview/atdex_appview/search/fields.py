@@ -16,8 +16,8 @@ from typing import Any
 
 import tantivy
 
-from atdex_appview.search_query import ANALYZER, EXACT_ANALYZER, clean
-from atdex_appview.store.base import SearchDocument
+from atdex_appview.search.document import SearchDocument
+from atdex_appview.search.query import ANALYZER, EXACT_ANALYZER, clean
 
 MAX_TEXT_BYTES = 100_000
 """Bytes of one text that are indexed. Lexicons bound names and descriptions far below."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from tantivy import FieldType, Query
 
-from atdex_appview.search_fields import MAX_SIZE, license_key, schema_key, size
-from atdex_appview.search_query import clean
+from atdex_appview.search.fields import MAX_SIZE, license_key, schema_key, size
+from atdex_appview.search.query import clean
 
 MAX_MOMENT = 2**62 - 1
 """The last µs since the epoch that the index tells apart."""

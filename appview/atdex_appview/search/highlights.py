@@ -11,8 +11,8 @@ from typing import Any
 import tantivy
 from tantivy import Query
 
-from atdex_appview.search_query import QueryParser
-from atdex_appview.search_ranks import RankedQuery, any_of, typos
+from atdex_appview.search.query import QueryParser
+from atdex_appview.search.ranks import RankedQuery, any_of, typos
 
 SNIPPETS = {"name": ("name", 200), "description": ("text", 180)}
 """Of each stored text: the field that has its words, and the characters of a highlight: a line

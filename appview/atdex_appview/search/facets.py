@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tantivy import Query
 
-from atdex_appview.search_ranks import all_of
+from atdex_appview.search.ranks import all_of
 
 FacetName = Literal["tags", "licenses", "schemas", "publishers"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from tantivy import Occur, Query
 
-from atdex_appview.search_filters import Filters
-from atdex_appview.search_query import ParsedQuery, Term
+from atdex_appview.search.filters import Filters
+from atdex_appview.search.query import ParsedQuery, Term
 
 RANKS = (5, 4, 3, 2, 1)
 """Best first; their meaning is in `search`."""

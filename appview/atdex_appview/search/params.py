@@ -7,7 +7,7 @@ from typing import Any
 
 from atdex_appview.context import Context
 from atdex_appview.lookup import canonical_uri, did_of
-from atdex_appview.store.schema import datetime_micros
+from atdex_appview.store.columns import datetime_micros
 from atdex_xrpc.errors import InvalidRequest
 
 
