@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import IO
 
 from atdex_appview.reading import Reading, judge
-from atdex_appview.worker import LENGTH, answer, messages, packed, pipes
+from atdex_appview.worker import LENGTH, answer, messages, packed, work
 from atdex_lexicons import Catalog
 from atdex_lexicons.errors import Problem
 
@@ -119,4 +119,4 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    serve(*pipes())
+    work(serve)

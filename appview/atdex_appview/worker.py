@@ -10,8 +10,8 @@ import marshal
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any, NoReturn
 
 LENGTH = 8
 
@@ -35,6 +35,15 @@ def messages(source: IO[bytes]) -> Iterator[Any]:
 def answer(answers: IO[bytes], message: object) -> None:
     answers.write(packed(message))
     answers.flush()
+
+
+def work(serve: Callable[[IO[bytes], IO[bytes]], None]) -> NoReturn:
+    """Serves, and ends this process: without a word where the node has ended before its answer."""
+    try:
+        serve(*pipes())
+    except BrokenPipeError:
+        os._exit(0)
+    sys.exit(0)
 
 
 def pipes() -> tuple[IO[bytes], IO[bytes]]:

@@ -32,7 +32,7 @@ def patched(catalog, collection, rkey, raw, *, uri):
     return judge(catalog, collection, rkey, raw, uri=uri)
 
 reading_process.judge = patched
-reading_process.serve(*worker.pipes())
+worker.work(reading_process.serve)
 """
 
 

@@ -41,6 +41,8 @@ COMMON = 20
 BEFORE_KILL = 3.0
 """Seconds of writing."""
 TEXTS = 5_000
+REST_SECONDS = 180.0
+RESTING_TICKS = 5
 DEAD_RELAY = "http://127.0.0.1:9"
 """The discard port: nobody is there."""
 
@@ -77,14 +79,31 @@ class Node:
         told = orjson.loads(self._out.readline())
         return float(told["seconds"])
 
+    def rest(self) -> None:
+        """Waits until nothing is left to do of what was written: the index merges its segments."""
+        end = time.monotonic() + REST_SECONDS
+        spent = self._ticks()
+        while time.monotonic() < end:
+            time.sleep(1)
+            before, spent = spent, self._ticks()
+            if spent - before <= RESTING_TICKS:
+                break
+
     def memory(self, name: str = "VmRSS") -> float:
         """MB of the node and of the processes that work for it; what they share counts for each."""
-        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-        pids = [str(self.process.pid)]
-        for thread in threads:
-            pids += (thread / "children").read_text().split()
-        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self._pids()]
         return sum(int(status.split(f"{name}:")[1].split()[0]) for status in statuses) / 1024
+
+    def _pids(self) -> list[str]:
+        pids = [str(self.process.pid)]
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            pids += (thread / "children").read_text().split()
+        return pids
+
+    def _ticks(self) -> int:
+        """Hundredths of a second of processor time."""
+        stats = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1] for pid in self._pids()]
+        return sum(int(stat.split()[11]) + int(stat.split()[12]) for stat in stats)
 
     def end(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
@@ -279,6 +298,7 @@ def measure(folder: Path, records: Records) -> list[Row]:
     rows: list[Row] = []
     try:
         spent, waited = index(node, parts[:1], records)
+        node.rest()
         small = asked(node.url, Questions(records, records.datasets // PARTS, 1))
         more, waited_more = index(node, parts[1:], records)
         spent, waited = spent + more, waited + waited_more
@@ -290,6 +310,7 @@ def measure(folder: Path, records: Records) -> list[Row]:
             ("p99 of a reader meanwhile", percentile(sorted(waited), 0.99) * 1000, "ms", ""),
             ("memory while ingesting and serving", node.memory("VmHWM"), "MB highest", "<= 2500"),
         ]
+        node.rest()
         questions = Questions(records, records.datasets, 2)
         large = asked(node.url, questions)
         for name, (half, last, target) in large.items():
@@ -327,6 +348,7 @@ def beside(postgres: Postgres, folder: Path, records: Records) -> list[Row]:
     node = Node(folder / "few")
     try:
         index(node, few.parts(), few)
+        node.rest()
         questions = Questions(few, few.datasets, 3)
         ours = latencies(node.url, [questions.search(word) for word in questions.common()])
     finally:

@@ -19,13 +19,14 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from atdex_appview.search.document import SearchDocument
 from atdex_appview.search.writing import DirectWriter, open_index
-from atdex_appview.worker import answer, messages, packed, pipes
+from atdex_appview.worker import answer, messages, packed, work
 
 PART = 1000
 """Documents of one message."""
@@ -172,4 +173,4 @@ def _do(writer: DirectWriter, name: str, what: Sequence[Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), *pipes())
+    work(partial(serve, Path(sys.argv[1])))
