@@ -37,7 +37,7 @@ COMMIT_SECONDS = 300.0
 LOCK_SECONDS = 10.0
 """For which a new process waits for the one of a node that was killed to end."""
 
-CLOSE_SECONDS = 10.0
+CLOSE_SECONDS = 3.0
 """For the merges that run when the index is closed; the next start does them otherwise."""
 
 
