@@ -142,7 +142,7 @@ async def test_a_failure_of_our_own_ends_the_process_with_a_line_in_the_log(
         relay.send(Repo(ALICE, key).commit({"science.alt.dataset.entry/x": record}).encode(1))
         _, log = await asyncio.wait_for(running.process.communicate(), DEADLINE)
     assert running.process.returncode == 1
-    assert "critical atdex_appview.node: the node stops" in log.decode()
+    assert "critical atdex_appview.running: the node stops" in log.decode()
     assert log.decode().splitlines()[-1].startswith("atdex: ")
 
 

@@ -241,7 +241,7 @@ def test_every_parameter_of_the_document_has_an_effect(index: Index, node: Node)
         "cursor": {"limit": 1, "cursor": cursor},
     }
     document = Catalog.bundled().document(f"{NAMESPACE}.{METHOD}")
-    federated = {"federate"}  # test_federation is about it
+    federated = {"federate"}  # tests of federation are about it
     assert set(effects) | federated == set(document["defs"]["main"]["parameters"]["properties"])
     for name, params in effects.items():
         without = {key: value for key, value in params.items() if key != name}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -45,13 +45,6 @@ def word(event: StoreEvent) -> str:
         return f"{event.did[8:11]} {event.status or 'active'}"
     content = "" if event.raw is not None or event.action == "delete" else " without content"
     return f"{event.did[8:11]} {event.action} {event.rkey}{content}"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[DuckDBStore]:
-    store = DuckDBStore.open(tmp_path / "records.duckdb")
-    yield store
-    store.close()
 
 
 @pytest.fixture

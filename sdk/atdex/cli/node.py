@@ -211,7 +211,7 @@ def run(
         return 0
 
     from atdex_appview import logs
-    from atdex_appview.node import run_node
+    from atdex_appview.running import run_node
 
     logs.configure(settings.log_level, settings.log_format)
     run_node(settings, ready=lambda line: print(line, flush=True))
