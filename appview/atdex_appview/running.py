@@ -43,8 +43,8 @@ GC_THRESHOLDS = (20_000, 20, 20)
 none in a cycle: with Python's own thresholds a sixth of the time of writing goes into looking."""
 
 SWITCH_SECONDS = 0.001
-"""Seconds for which one thread may keep the interpreter from the others. Who writes lets go of it at
-every statement and has to wait for it again, as does who searches beside it."""
+"""Seconds for which one thread may keep the interpreter from the others. Who writes lets go of it
+at every statement and has to wait for it again, as does who searches beside it."""
 
 Ready = Callable[[str], None]
 

@@ -197,20 +197,25 @@ class StreamLog:
 
     def _trim(self, count: int, now: int) -> tuple[int, int]:
         """Drops the oldest; returns the new floor and how many went."""
+        cut = self.floor
         excess = min(TRIM_EVENTS, count - self._max_events)
-        old = self._sql.execute("SELECT time FROM stream_events ORDER BY seq LIMIT 1").fetchone()
-        if excess <= 0 and (old is None or old[0] >= now - self._max_age):
-            return self.floor, 0
-        cut = self._sql.execute(
-            "SELECT max(seq) FROM (SELECT seq, time, row_number() OVER (ORDER BY seq) AS place"
-            " FROM (SELECT seq, time FROM stream_events ORDER BY seq LIMIT ?))"
-            " WHERE place <= ? OR time < ?",
-            [TRIM_EVENTS, max(excess, 0), now - self._max_age],
-        ).fetchone()
-        if cut is None or cut[0] is None:
-            return self.floor, 0
-        dropped = self._sql.execute("DELETE FROM stream_events WHERE seq <= ?", [cut[0]]).rowcount
-        return max(self.floor, cut[0]), dropped
+        if excess > 0:
+            [(last,)] = self._sql.execute(
+                "SELECT seq FROM stream_events ORDER BY seq LIMIT 1 OFFSET ?", [excess - 1]
+            ).fetchall()
+            cut = max(cut, last)
+        oldest = "SELECT seq, time FROM stream_events ORDER BY seq LIMIT ?"
+        too_old = now - self._max_age
+        first = self._sql.execute(oldest, [1]).fetchall()
+        if first and first[0][1] < too_old:
+            [(last,)] = self._sql.execute(
+                f"SELECT max(seq) FROM ({oldest}) WHERE time < ?", [TRIM_EVENTS, too_old]
+            ).fetchall()
+            cut = max(cut, last)
+        if cut == self.floor:
+            return cut, 0
+        dropped = self._sql.execute("DELETE FROM stream_events WHERE seq <= ?", [cut]).rowcount
+        return cut, dropped
 
     def read(self, after: int, up_to: int) -> list[Entry]:
         """A page of the messages after `after`, up to `up_to`, which is the last that was told.
