@@ -16,7 +16,8 @@ notes which records it may touch; what is still noted when the store is opened i
 again. Where the numbers of the last batch differ (a power cut may take the last commits of a file
 that is not synchronised, or an older DuckDB file was put beside it), all of it is made anew.
 
-One writer; reads from any thread, each on a connection of its own.
+One writer; reads from any thread. The connection that was used last is used next: whoever asks one
+question after the other, on whichever thread, finds the pages of the last one.
 """
 
 # Statements are put together from table and column names of ours and from placeholders:
@@ -153,8 +154,8 @@ class Rows:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -183,6 +184,7 @@ class Rows:
             for connection in [*self._readers, self._writer]:
                 connection.close()
             self._readers.clear()
+            self._idle.clear()
 
     # Writing
 
@@ -372,21 +374,29 @@ class Rows:
         return found
 
     def _all(self, query: str, parameters: Sequence[object]) -> list[Row]:
-        with available():
-            return self._reader().execute(query, parameters).fetchall()
+        with available(), self._reader() as connection:
+            return connection.execute(query, parameters).fetchall()
 
-    def _reader(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            with self._lock:
-                if self._closed:
-                    raise StoreUnavailable("it is closed")
-                connection = sqlite3.connect(
-                    f"{self._path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
-                )
-                self._readers.append(connection)
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
-            self._local.connection = connection
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._open_reader()
+        try:
+            yield connection
+        finally:
+            self._idle.append(connection)
+
+    def _open_reader(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("it is closed")
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
+            )
+            self._readers.append(connection)
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         return connection
 
 
