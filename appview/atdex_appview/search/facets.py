@@ -9,12 +9,14 @@ more. Otherwise all values of each segment are taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 from tantivy import Query
 
+from atdex_appview.search.parallel import Reader, count
 from atdex_appview.search.ranks import all_of
 
 FacetName = Literal["tags", "licenses", "schemas", "publishers"]
@@ -46,47 +48,38 @@ class Facet:
     more: bool
 
 
-def count_facets(
-    fields: Any, searcher: Any, query: Query, names: Iterable[FacetName]
-) -> list[Facet]:
-    """The facets named, each once, in that order. `fields` is the schema of the index."""
+def count_facets(reader: Reader, query: Query, names: Iterable[FacetName]) -> list[Facet]:
+    """The facets named, each once, in that order, of the hits of `query`."""
     found: dict[FacetName, Facet] = {}
     wanted = list(dict.fromkeys(names))
     for taken in TAKEN:
         left = [name for name in wanted if name not in found]
         if not left:
             break
-        found.update(_attempt(fields, searcher, query, left, taken))
+        made = reader.threads.together(partial(_attempt, reader, query, taken), left)
+        found.update({facet.name: facet for facet in made if facet is not None})
     return [found[name] for name in wanted]
 
 
-def _attempt(
-    fields: Any, searcher: Any, query: Query, names: Sequence[FacetName], taken: int
-) -> dict[FacetName, Facet]:
-    asked = {
-        name: {"field": FIELDS[name], "size": CANDIDATES + 1, "segment_size": taken}
-        for name in names
-    }
-    answer = searcher.aggregate(query, {name: {"terms": terms} for name, terms in asked.items()})
-    made = {}
-    for name in names:
-        bound = answer[name]["doc_count_error_upper_bound"]
-        counted = [(each["key"], int(each["doc_count"])) for each in answer[name]["buckets"]]
-        more = len(counted) > FACET_VALUES
-        if bound:
-            last = counted[FACET_VALUES - 1][1] if more else 0
-            counted = [
-                (value, _count(fields, searcher, query, name, value))
-                for value, least in counted
-                if least + bound >= last
-            ]
-        counted.sort(key=lambda one: (-one[1], one[0]))
-        told = counted[:FACET_VALUES]
-        if not bound or (len(told) == FACET_VALUES and told[-1][1] > bound):
-            made[name] = Facet(name, tuple(told), more)
-    return made
+def _attempt(reader: Reader, query: Query, taken: int, name: FacetName) -> Facet | None:
+    """None where too few were taken to know."""
+    terms = {"field": FIELDS[name], "size": CANDIDATES + 1, "segment_size": taken}
+    answer = reader.searcher.aggregate(query, {name: {"terms": terms}})[name]
+    bound = answer["doc_count_error_upper_bound"]
+    counted = [(each["key"], int(each["doc_count"])) for each in answer["buckets"]]
+    more = len(counted) > FACET_VALUES
+    if bound:
+        last = counted[FACET_VALUES - 1][1] if more else 0
+        close = [value for value, least in counted if least + bound >= last]
+        counts = reader.threads.together(partial(_count, reader, query, name), close)
+        counted = list(zip(close, counts, strict=True))
+    counted.sort(key=lambda one: (-one[1], one[0]))
+    told = counted[:FACET_VALUES]
+    if not bound or (len(told) == FACET_VALUES and told[-1][1] > bound):
+        return Facet(name, tuple(told), more)
+    return None
 
 
-def _count(fields: Any, searcher: Any, query: Query, name: FacetName, value: str) -> int:
-    having = all_of([query, Query.term_query(fields, FIELDS[name], value)])
-    return int(searcher.search(having, 1, count=True).count)
+def _count(reader: Reader, query: Query, name: FacetName, value: str) -> int:
+    having = all_of([query, Query.term_query(reader.fields, FIELDS[name], value)])
+    return count(reader.searcher, having)

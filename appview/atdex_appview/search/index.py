@@ -64,6 +64,7 @@ from atdex_appview.search.facets import Facet, FacetName, count_facets
 from atdex_appview.search.filters import NO_FILTERS, Filters
 from atdex_appview.search.highlights import highlights
 from atdex_appview.search.order import Found, Sort, page
+from atdex_appview.search.parallel import Reader, Spans, Threads
 from atdex_appview.search.query import ParsedQuery, QueryParser
 from atdex_appview.search.ranks import RANKS, RankedQuery, may_have_typos
 from atdex_appview.search.writing import DirectWriter, IndexWriter, open_index
@@ -127,7 +128,7 @@ class _Generation:
     """A state of the index; immutable but for what is remembered about it."""
 
     id: str
-    searcher: Any
+    reader: Reader
     used: float = 0.0
     known: OrderedDict[object, Any] = field(default_factory=OrderedDict)
 
@@ -168,6 +169,8 @@ class SearchIndex:
         self._parser = QueryParser()
         self._boot = token_hex(4)
         self._generations = 0
+        self._threads = Threads()
+        self._spans = Spans()
         self._pinned: OrderedDict[str, _Generation] = OrderedDict()
         self._pin_lock = threading.Lock()
         self._closed = False
@@ -236,12 +239,12 @@ class SearchIndex:
 
     def count(self) -> int:
         """How many datasets are in the index."""
-        return int(self._current.searcher.num_docs)
+        return int(self._current.reader.searcher.num_docs)
 
     def check(self) -> None:
         """Raises SearchUnavailable where the index cannot answer."""
         with self._available():
-            self._current.searcher.search(Query.empty_query(), 1)
+            self._current.reader.searcher.search(Query.empty_query(), 1)
 
     def close(self) -> None:
         """Waits for the merges that run. Closing twice is fine."""
@@ -249,6 +252,7 @@ class SearchIndex:
             if not self._closed:
                 self._closed = True
                 self._writer.close()
+        self._threads.close()
         with self._pin_lock:
             self._pinned.clear()
 
@@ -297,19 +301,21 @@ class SearchIndex:
         if position is not None:
             fuzzy = position[1] < 0
             spot = (-1 - position[1] if fuzzy else position[1], position[2])
-        searcher = generation.searcher
+        reader = generation.reader
         ranked = RankedQuery(self._schema, asked.parsed, asked.filters, fuzzy=fuzzy)
-        found, met = page(searcher, ranked, asked.sort, asked.limit + 1, spot)
+        found, met = page(reader, ranked, asked.sort, asked.limit + 1, spot)
         hits, more = found[: asked.limit], len(found) > asked.limit
         key = (asked.parsed.terms, asked.filters, fuzzy)
+        query, most = ranked.all_hits(), ranked.at_most(reader.searcher)
         total = len(found)
         if position is not None or more:
-            total = generation.recall(key, lambda: _count(searcher, ranked) if met is None else met)
-        told: Sequence[Facet] = ()
+            total = generation.recall(
+                key, lambda: reader.count(query, most) if met is None else met
+            )
+        told: tuple[Facet, ...] = ()
         if asked.facets:
             told = generation.recall(
-                (*key, asked.facets),
-                lambda: count_facets(self._schema, searcher, ranked.all_hits(), asked.facets),
+                (*key, asked.facets), lambda: tuple(count_facets(reader, query, asked.facets))
             )
         end: Position | None = None
         if more:
@@ -317,8 +323,8 @@ class SearchIndex:
             last = hits[-1]
             end = (generation.id, -1 - last.major if fuzzy else last.major, last.minor)
         scored = bool(ranked.ranks) and asked.sort == "relevance"
-        made = self._hits(searcher, ranked, hits, scored)
-        return SearchPage(made, total, end, fuzzy, tuple(told))
+        made = self._hits(reader.searcher, ranked, hits, scored)
+        return SearchPage(made, total, end, fuzzy, told)
 
     def _hits(
         self, searcher: Any, ranked: RankedQuery, found: Sequence[Found], scored: bool
@@ -365,7 +371,10 @@ class SearchIndex:
 
     def _new_generation(self) -> _Generation:
         self._generations += 1
-        return _Generation(f"{self._boot}.{self._generations}", self._index.searcher())
+        searcher = self._index.searcher()
+        self._spans = self._spans.of(self._schema, searcher, self._threads.cores)
+        reader = Reader(searcher, self._schema, self._spans.spans, self._threads)
+        return _Generation(f"{self._boot}.{self._generations}", reader)
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -391,10 +400,6 @@ class SearchIndex:
             yield
         except (ValueError, OSError, RuntimeError) as failure:
             raise SearchUnavailable(self.path, str(failure)) from failure
-
-
-def _count(searcher: Any, ranked: RankedQuery) -> int:
-    return int(searcher.search(ranked.all_hits(), 1, count=True).count)
 
 
 def _position(after: Sequence[object] | None) -> Position | None:

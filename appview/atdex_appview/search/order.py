@@ -15,11 +15,14 @@ exactly that size, newest first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import nlargest
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from tantivy import Query
 
 from atdex_appview.search.filters import between
+from atdex_appview.search.parallel import Reader
 from atdex_appview.search.ranks import RankedQuery, all_of
 
 Sort = Literal["relevance", "newest", "largest"]
@@ -41,14 +44,14 @@ class Page(NamedTuple):
     total: int | None
 
 
-def page(searcher: Any, ranked: RankedQuery, sort: Sort, limit: int, after: Spot | None) -> Page:
+def page(reader: Reader, ranked: RankedQuery, sort: Sort, limit: int, after: Spot | None) -> Page:
     """Up to `limit` hits after a position, in order."""
     return _PAGES[sort if ranked.ranks or sort != "relevance" else "newest"](
-        searcher, ranked, limit, after
+        reader, ranked, limit, after
     )
 
 
-def _by_rank(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
+def _by_rank(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
     found: list[Found] = []
     total = 0
     for rank in ranked.ranks:
@@ -56,7 +59,8 @@ def _by_rank(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None)
             continue
         before = after[1] if after is not None and rank == after[0] else None
         query = _below(ranked, ranked.of_rank(rank), "place", before)
-        best = _best(searcher, query, "place", limit - len(found), rank)
+        most = ranked.at_most(reader.searcher, rank)
+        best = _best(reader, query, most, "place", limit - len(found), rank)
         found += best.found
         total += best.total or 0
         if len(found) >= limit:
@@ -65,19 +69,19 @@ def _by_rank(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None)
     return Page(found, total if met_all else None)
 
 
-def _newest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
+def _newest(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
     query = _below(ranked, ranked.all_hits(), "first_seen", None if after is None else after[1])
-    best = _best(searcher, query, "first_seen", limit, 0)
+    best = _best(reader, query, ranked.at_most(reader.searcher), "first_seen", limit, 0)
     return best if after is None else Page(best.found, None)
 
 
-def _largest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
-    hits = ranked.all_hits()
+def _largest(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
+    hits, most = ranked.all_hits(), ranked.at_most(reader.searcher)
 
     def of_size(size: int, before: int | None, wanted: int) -> list[Found]:
         same = all_of([hits, between(ranked.fields, "size", size, size + 1)])
         query = _below(ranked, same, "first_seen", before)
-        return _best(searcher, query, "first_seen", wanted, size).found
+        return _best(reader, query, most, "first_seen", wanted, size).found
 
     below: int | None = None
     found: list[Found] = []
@@ -89,21 +93,21 @@ def _largest(searcher: Any, ranked: RankedQuery, limit: int, after: Spot | None)
         smaller = (
             hits if below is None else all_of([hits, between(ranked.fields, "size", 0, below)])
         )
-        result = searcher.search(smaller, limit - len(found), order_by_field="size")
+        largest, count = _first(reader, smaller, most, "size", limit - len(found))
         if below is None:
-            total = int(result.count)
-        if not result.hits:
+            total = count
+        if not largest:
             break
-        below = result.hits[-1][0]
-        above = [(size, address) for size, address in result.hits if size > below]
-        ages = searcher.fast_field_values("first_seen", [address for _, address in above])
+        below = largest[-1][0]
+        above = [(size, address) for size, address in largest if size > below]
+        ages = reader.searcher.fast_field_values("first_seen", [address for _, address in above])
         made = [Found(size, age, at) for (size, at), age in zip(above, ages, strict=True)]
         found += sorted(made, key=lambda one: (-one.major, -one.minor))
         found += of_size(below, None, limit - len(found))
     return Page(found, total)
 
 
-_PAGES: dict[Sort, Callable[[Any, RankedQuery, int, Spot | None], Page]] = {
+_PAGES: dict[Sort, Callable[[Reader, RankedQuery, int, Spot | None], Page]] = {
     "relevance": _by_rank,
     "newest": _newest,
     "largest": _largest,
@@ -116,8 +120,22 @@ def _below(ranked: RankedQuery, query: Query, name: str, before: int | None) -> 
     return all_of([query, between(ranked.fields, name, 0, before)])
 
 
-def _best(searcher: Any, query: Query, name: str, limit: int, major: int) -> Page:
+def _best(reader: Reader, query: Query, most: int, name: str, limit: int, major: int) -> Page:
     """They are counted on the way: all of them are gone through in any case."""
-    result = searcher.search(query, limit, order_by_field=name)
-    found = [Found(major, minor, address) for minor, address in result.hits]
-    return Page(found, int(result.count))
+    best, count = _first(reader, query, most, name, limit)
+    return Page([Found(major, minor, address) for minor, address in best], count)
+
+
+def _first(
+    reader: Reader, query: Query, most: int, name: str, limit: int
+) -> tuple[list[tuple[int, Any]], int]:
+    """The hits with the highest numbers, and how many hits there are: `most` at most."""
+
+    def ask(part: Query) -> Any:
+        return reader.searcher.search(part, limit, order_by_field=name)
+
+    answers = reader.threads.together(ask, reader.parts(query, most))
+    hits = [hit for answer in answers for hit in answer.hits]
+    if len(answers) > 1:
+        hits = nlargest(limit, hits, key=itemgetter(0))
+    return hits, sum(int(answer.count) for answer in answers)

@@ -26,6 +26,9 @@ _NOT_OF = {5: (), 4: (5,), 3: (4,), 2: (3,), 1: (3, 2)}
 """The ranks that a rank leaves out. Each condition from the third on holds wherever the one above
 it does, and so does the second wherever the fourth does."""
 
+_FIELDS = {4: "name", 3: "head", 2: "text", 1: "text"}
+"""The field that every word of a hit of this rank is in."""
+
 ONE_TYPO, TWO_TYPOS = 4, 8
 """Letters of a word from which on so many typos are forgiven."""
 
@@ -53,9 +56,19 @@ class RankedQuery:
         self.fields = fields
         self.terms = parsed.terms
         self.fuzzy = fuzzy
+        self._key = parsed.key
         self._filters = filters.clauses(fields)
         self._conditions = self._rank_conditions(parsed) if parsed.terms else {}
         self.ranks: tuple[int, ...] = tuple(self._conditions)
+
+    def at_most(self, searcher: Any, rank: int = RANKS[-1]) -> int:
+        """As many as the hits of this rank, or more."""
+        if rank not in _FIELDS:
+            return int(searcher.doc_freq("name_key", self._key))
+        words = [word for term in self.terms if term.kind != "prefix" for word in term.words]
+        if self.fuzzy or not words:
+            return int(searcher.num_docs)
+        return min(int(searcher.doc_freq(_FIELDS[rank], word)) for word in words)
 
     def all_hits(self) -> Query:
         """Matches what any rank does."""
@@ -78,7 +91,7 @@ class RankedQuery:
     def _rank_conditions(self, parsed: ParsedQuery) -> dict[int, list[Query]]:
         in_name = [self._in(term, "name", "name_exact") for term in self.terms]
         ranks = {
-            5: [self._term("name_key", parsed.key)],
+            5: [self._term("name_key", self._key)],
             4: in_name,
             3: [self._in(term, "head", "head_exact") for term in self.terms],
             2: [any_of(in_name)],

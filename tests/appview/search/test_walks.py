@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atdex_appview.search import parallel
 from atdex_appview.search.document import SearchDocument
 from atdex_appview.search.filters import Filters, SchemaSet
 from atdex_appview.search.index import Position, SearchIndex
@@ -115,8 +117,13 @@ def expected(there: dict[str, SearchDocument], q: str, filters: Filters, sort: S
 
 
 @contextmanager
-def opened() -> Iterator[SearchIndex]:
-    with tempfile.TemporaryDirectory() as folder:
+def opened(*, in_parts: bool) -> Iterator[SearchIndex]:
+    """`in_parts`: every search is long enough to be asked in parts."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(parallel, "LONG", 1 if in_parts else parallel.LONG),
+        mock.patch("os.cpu_count", return_value=3),
+    ):
         index = SearchIndex.open(Path(folder) / "search")
         try:
             yield index
@@ -128,10 +135,10 @@ SORTS: st.SearchStrategy[Sort] = st.sampled_from(("relevance", "newest", "larges
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_a_walk_gives_the_order_that_the_model_says(data: st.DataObject) -> None:
+@given(data=st.data(), in_parts=st.booleans())
+def test_a_walk_gives_the_order_that_the_model_says(data: st.DataObject, in_parts: bool) -> None:
     there = {each.uri: each for each in (data.draw(documents(n)) for n in range(14))}
-    with opened() as index:
+    with opened(in_parts=in_parts) as index:
         parts = list(there.values())
         index.update(parts[:9], [])
         index.update(parts[9:], [])
@@ -161,12 +168,13 @@ def test_a_walk_gives_the_order_that_the_model_says(data: st.DataObject) -> None
     sort=SORTS,
     filters=FILTERS,
     limit=st.integers(1, 4),
+    in_parts=st.booleans(),
 )
 def test_a_walk_while_a_writer_works_meets_all_that_matched_all_the_time_once(
-    data: st.DataObject, q: str, sort: Sort, filters: Filters, limit: int
+    data: st.DataObject, q: str, sort: Sort, filters: Filters, limit: int, in_parts: bool
 ) -> None:
     there = {each.uri: each for each in (data.draw(documents(n)) for n in range(14))}
-    with opened() as index:
+    with opened(in_parts=in_parts) as index:
         index.update(list(there.values()), [])
         always = set(expected(there, q, filters, sort))
         found: list[str] = []
