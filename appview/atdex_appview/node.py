@@ -313,9 +313,9 @@ async def open_node(config: NodeConfig, *, port: int) -> AsyncIterator[Node]:
 
 
 def _follow(
-    follower: GraphFollower, announcer: Announcer | None, changes: Sequence[Change]
+    follower: GraphFollower, announcer: Announcer | None, changes: Sequence[Change], number: int
 ) -> None:
-    follower.follow(changes)
+    follower.follow(changes, number)
     if announcer is not None:
         announcer.follow(changes)
 

@@ -3,8 +3,8 @@
 Order, for each batch: 1 DuckDB (`store.apply`), 2 tantivy (`search.update`), 3 SQLite (what was
 set aside, and how far search is), then the `done` of each change, in the order of submission.
 So an acknowledged change is in all three stores, and a change in none of them was never
-acknowledged. While batch 1 is being indexed, batch 2 may be stored already; batches never
-overtake each other.
+acknowledged. While batch 1 is being indexed, what follows the store (the lens graph) is told of
+batch 2, and batch 3 is being stored; batches never overtake each other.
 
 A kill between the steps repeats work and loses none:
 
@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from atdex_appview.errors import AppviewError, WriteFailed
 from atdex_appview.search.document import SearchDocument
@@ -99,6 +99,11 @@ class _Item:
     since: float
 
 
+class _Stored(NamedTuple):
+    batch: list[_Item]
+    applied: Applied
+
+
 @dataclass(slots=True)
 class WriterCounters:
     """What was made durable since the start. `stale` changes were passed over by the rev guard;
@@ -126,7 +131,8 @@ class Writer:
     """Submit changes while `run` runs. One event loop; the stores work in threads.
 
     `max_batch` counts records, `max_delay` is in seconds. `follow` is called with each batch that
-    the store has applied, in their order, before the next one and before step 2.
+    the store has applied and the store's number after it, in their order, before step 2. The next
+    batch may be in the store by then: it reads there what is, never what was.
     """
 
     def __init__(
@@ -139,7 +145,7 @@ class Writer:
         max_delay: float = DEFAULT_DELAY,
         idle_seconds: float = IDLE_SECONDS,
         commit_seconds: float = COMMIT_SECONDS,
-        follow: Callable[[Sequence[Change]], None] | None = None,
+        follow: Callable[[Sequence[Change], int], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -158,10 +164,9 @@ class Writer:
         self._arrived = asyncio.Event()
         self._batch_ready = asyncio.Event()
         self._room = asyncio.Event()
-        self._stored: asyncio.Queue[tuple[list[_Item], Applied] | None] = asyncio.Queue(
-            WAITING_BATCHES
-        )
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="atdex-writer")
+        self._applied: asyncio.Queue[_Stored | None] = asyncio.Queue(1)
+        self._stored: asyncio.Queue[_Stored | None] = asyncio.Queue(WAITING_BATCHES)
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="atdex-writer")
         self._closing = False
         self._failure: AppviewError | None = None
         self._ended = asyncio.Event()
@@ -220,21 +225,23 @@ class Writer:
         if self._running or self._ended.is_set():
             raise RuntimeError("a writer runs once")
         self._running = True
-        storing = asyncio.create_task(self._store_batches())
-        indexing = asyncio.create_task(self._index_batches())
+        tasks = [
+            asyncio.create_task(step)
+            for step in (self._store_batches(), self._follow_batches(), self._index_batches())
+        ]
         # What stands unless the end is reached: whoever submits later must not wait for ever.
         failure: AppviewError | None = WriteFailed("writer", 0)
         try:
-            await _first_failure(storing, indexing)
+            await _first_failure(*tasks)
             failure = None
         except AppviewError as known:
             failure = known
             raise
         finally:
             self._failure = failure
-            for task in (storing, indexing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(storing, indexing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._ended.set()
             self._room.set()
             self._threads.shutdown(wait=False)
@@ -253,19 +260,24 @@ class Writer:
         while True:
             batch = await self._gather()
             if not batch:
-                await self._stored.put(None)
+                await self._applied.put(None)
                 return
-            changes = [item.change for item in batch if item.change is not None]
             now = int(self._clock() * 1_000_000)
-            applied = await self._step("record store", batch, partial(self._apply, changes, now))
+            apply = partial(self._store.apply, _changes(batch), now)
+            applied = await self._step("record store", batch, apply)
             self._untidy = True
-            await self._stored.put((batch, applied))
+            await self._applied.put(_Stored(batch, applied))
 
-    def _apply(self, changes: Sequence[Change], now: int) -> Applied:
-        applied = self._store.apply(changes, now)
-        if self._follow is not None:
-            self._follow(changes)
-        return applied
+    async def _follow_batches(self) -> None:
+        while True:
+            stored = await self._applied.get()
+            if stored is not None and self._follow is not None:
+                batch, applied = stored
+                follow = partial(self._follow, _changes(batch), applied.number)
+                await self._step("lens graph", batch, follow)
+            await self._stored.put(stored)
+            if stored is None:
+                return
 
     async def _gather(self) -> list[_Item]:
         """The next batch: full, or as old as a change may get. Empty when closing and done."""
@@ -312,9 +324,7 @@ class Writer:
             if len(done) < len(stored):
                 return
 
-    async def _index(
-        self, batch: Sequence[_Item], stored: Sequence[tuple[list[_Item], Applied]]
-    ) -> None:
+    async def _index(self, batch: Sequence[_Item], stored: Sequence[_Stored]) -> None:
         documents, removed = merged([applied for _, applied in stored])
         if documents or removed:
             update = partial(self._search.update, documents, removed)
@@ -371,6 +381,10 @@ def merged(applied: Sequence[Applied]) -> tuple[list[SearchDocument], list[str]]
             removed.pop(document.uri, None)
             documents[document.uri] = document
     return list(documents.values()), list(removed)
+
+
+def _changes(batch: Sequence[_Item]) -> list[Change]:
+    return [item.change for item in batch if item.change is not None]
 
 
 def _measure(change: Change | None, notes: Notes) -> tuple[int, int]:

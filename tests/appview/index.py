@@ -160,8 +160,8 @@ class Index:
 
         self._runner.run(write())
 
-    def _follow(self, changes: Sequence[Change]) -> None:
-        self._follower.follow(changes)
+    def _follow(self, changes: Sequence[Change], number: int) -> None:
+        self._follower.follow(changes, number)
         for follow in self.followers:
             follow(changes)
 

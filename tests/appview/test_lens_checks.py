@@ -172,6 +172,24 @@ def test_a_restart_keeps_what_was_found_and_checks_what_a_kill_left_unchecked(
     assert index.store.lens_checks([waiting.uri]) != before
 
 
+def test_a_batch_that_was_stored_while_the_one_before_was_checked_is_not_taken_for_checked(
+    index: Index,
+) -> None:
+    put(index, A, schema("name"))
+    put(index, B, schema("title", "int"))
+    follower = GraphFollower(index.store, LensGraph(), checks=LensChecks(index.store))
+    follower.load()
+    commits = []
+    for number in (98, 99):
+        made = index.put(BOB, to_record(renaming(uri(A), uri(B)), NAMESPACE))
+        commits.append(RepoChange(BOB, rev(number), (made,), None, None))
+    first = index.store.apply(commits[:1], now=10**15).number
+    index.store.apply(commits[1:], now=10**15)
+    follower.follow(commits[:1], first)
+    # A kill here leaves the second one to the next start.
+    assert index.store.unchecked_lenses() == [commits[1].changes[0].uri]
+
+
 def test_a_restart_checks_nothing_again_but_all_of_it_where_the_rows_were_lost(
     tmp_path: Path,
 ) -> None:

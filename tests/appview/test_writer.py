@@ -170,6 +170,57 @@ async def test_two_batches_keep_their_order_and_reach_search_as_one(stores: Stor
     assert stores.search.search("third", limit=5).total == stores.search.count() == 1
 
 
+async def test_who_follows_is_told_of_every_batch_in_order_before_search_and_not_in_the_way(
+    stores: Stores,
+) -> None:
+    told: list[tuple[int, list[str], int]] = []
+    entered, release = threading.Event(), threading.Event()
+
+    def follow(changes: Sequence[Change], number: int) -> None:
+        entered.set()
+        release.wait(DEADLINE)
+        told.append((number, [each.did for each in changes], stores.search.count()))
+
+    writer = Writer(
+        stores.store, stores.search, stores.state, max_batch=1, max_delay=0.001, follow=follow
+    )
+    running = asyncio.create_task(writer.run())
+    done = Done()
+    changes = [
+        commit(ALICE, 1, put(ALICE, "a", dataset("one"))),
+        commit(BOB, 1, put(BOB, "b", dataset("two"))),
+        commit(ALICE, 2, put(ALICE, "c", dataset("three"))),
+    ]
+    for number, change in enumerate(changes):
+        await writer.submit(change, lambda number=number: done.of(number))  # type: ignore[misc]  # bound
+    await asyncio.to_thread(entered.wait, DEADLINE)
+    await until(lambda: stores.store.change_number() >= 2)
+    assert (done.order, stores.search.count()) == ([], 0)
+    release.set()
+    await writer.close()
+    await running
+    assert [(number, dids) for number, dids, _ in told] == [
+        (1, [ALICE]),
+        (2, [BOB]),
+        (3, [ALICE]),
+    ]
+    assert all(count < number for number, _, count in told)
+    assert done.order == [0, 1, 2]
+
+
+async def test_who_follows_and_fails_stops_the_writer(stores: Stores) -> None:
+    def follow(changes: Sequence[Change], number: int) -> None:
+        raise StoreUnavailable("gone")
+
+    writer = Writer(stores.store, stores.search, stores.state, max_delay=0.0, follow=follow)
+    running = asyncio.create_task(writer.run())
+    done = Done()
+    await writer.submit(commit(ALICE, 1, put(ALICE, "a", dataset("one"))), lambda: done.of(1))
+    with pytest.raises(WriteFailed, match="lens graph"):
+        await running
+    assert (done.order, stores.search.count()) == ([], 0)
+
+
 async def test_a_full_writer_makes_the_submitter_wait(stores: Stores) -> None:
     writer = writer_of(stores, max_batch=5, max_delay=0.001)
     done = Done()

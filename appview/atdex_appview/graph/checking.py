@@ -68,6 +68,7 @@ class LensChecks:
 
     def load(self) -> None:
         """What is kept of earlier checks, and the checks that are missing."""
+        through = self._store.change_number()
         faulty = self._store.faulty_lenses()
         for uri, check in self._store.lens_checks(faulty).items():
             self._note(uri, check)
@@ -79,21 +80,24 @@ class LensChecks:
             self._watch(lens, cids)
             if any(now.get(uri) != cid for uri, cid in cids.items()):
                 stale[lens] = None
-        self._check(list(stale))
+        self._check(list(stale), through)
         if stale:
             log.info("declarative lenses were checked", extra={"lenses": len(stale)})
 
-    def follow(self, schemas: Collection[str], lenses: Collection[str]) -> list[str]:
-        """Checks what these records may have changed; returns the lenses that it looked at."""
+    def follow(self, schemas: Collection[str], lenses: Collection[str], through: int) -> list[str]:
+        """Checks what these records may have changed; returns the lenses that it looked at.
+
+        `through`: the last batch of which all is checked then.
+        """
         wanted: dict[str, None] = dict.fromkeys(lenses)
         if schemas:
             wanted.update(dict.fromkeys(self._store.lenses_naming(list(schemas))))
             for uri in schemas:
                 wanted.update(dict.fromkeys(self._lenses_of.get(uri, ())))
-        self._check(list(wanted))
+        self._check(list(wanted), through)
         return list(wanted)
 
-    def _check(self, uris: list[str]) -> None:
+    def _check(self, uris: list[str], through: int) -> None:
         found: dict[str, LensCheck | None] = {}
         for start in range(0, len(uris), PART):
             part = uris[start : start + PART]
@@ -104,9 +108,9 @@ class LensChecks:
                 self._note(uri, check)
             found.update(checks)
             if len(found) >= SAVED:
-                self._store.save_lens_checks(found, complete=False)
+                self._store.save_lens_checks(found)
                 found = {}
-        self._store.save_lens_checks(found, complete=True)
+        self._store.save_lens_checks(found, through=through)
 
     def _note(self, lens: str, check: LensCheck | None) -> None:
         self._wrong.discard(lens)

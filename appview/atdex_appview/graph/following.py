@@ -1,8 +1,7 @@
 """Keeps the lens graph equal to the visible records of the store.
 
 `load` reads everything once, at the start, before anything is served or written. After that
-`follow` is called with each batch that the store has applied, in the order of the batches, by the
-thread that applied it.
+`follow` is called with each batch that the store has applied, in the order of the batches.
 
 A batch says which records it may have touched, never what has become of them: the store's rev guard
 passes over stale commits, and a batch may put a record, delete it and delete its account. So what
@@ -83,8 +82,10 @@ class GraphFollower:
             _by_lens(self._store.verifiers()).items(),
         )
 
-    def follow(self, changes: Sequence[Change]) -> None:
-        """Brings the graph to what the store has after these. Raises StoreUnavailable."""
+    def follow(self, changes: Sequence[Change], number: int | None = None) -> None:
+        """Brings the graph to what the store has after these. `number` is the store's after them;
+        None where it has been given nothing since. Raises StoreUnavailable.
+        """
         uris: dict[Kind, dict[str, None]] = {"schema": {}, "lens": {}, "verification": {}}
         accounts: dict[str, None] = {}
         for change in changes:
@@ -98,7 +99,8 @@ class GraphFollower:
         if accounts:
             self._add_accounts(list(accounts), uris)
         if self._checks is not None and (uris["schema"] or uris["lens"]):
-            checked = self._checks.follow(uris["schema"], uris["lens"])
+            through = self._store.change_number() if number is None else number
+            checked = self._checks.follow(uris["schema"], uris["lens"], through)
             uris["lens"].update(dict.fromkeys(checked))
         if any(uris.values()):
             self._refresh(**{kind: list(found) for kind, found in uris.items()})

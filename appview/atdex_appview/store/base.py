@@ -386,10 +386,12 @@ class IndexStore(Protocol):
         """
         ...
 
-    def save_lens_checks(self, checks: Mapping[str, LensCheck | None], *, complete: bool) -> None:
+    def save_lens_checks(
+        self, checks: Mapping[str, LensCheck | None], *, through: int | None = None
+    ) -> None:
         """Keeps what was found, None for nothing any more. For the one writer, beside `apply`.
 
-        `complete`: with these, all is checked that the batches so far have brought.
+        `through`: with these, all is checked that the batches up to this one have brought.
         """
         ...
 

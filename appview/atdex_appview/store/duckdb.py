@@ -175,9 +175,11 @@ class DuckDBStore(Reads):
         with self._write_lock, available():
             self._writer.execute("DELETE FROM removals WHERE change <= ?", [number])
 
-    def save_lens_checks(self, checks: Mapping[str, LensCheck | None], *, complete: bool) -> None:
+    def save_lens_checks(
+        self, checks: Mapping[str, LensCheck | None], *, through: int | None = None
+    ) -> None:
         with self._write_lock:
-            self._rows.save_lens_checks(checks, self._number if complete else None)
+            self._rows.save_lens_checks(checks, through)
 
     def check(self) -> None:
         self._all("SELECT 1 FROM facts", [])
