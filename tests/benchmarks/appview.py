@@ -350,22 +350,25 @@ def beside(postgres: Postgres, folder: Path, records: Records) -> list[Row]:
         index(node, few.parts(), few)
         node.rest()
         questions = Questions(few, few.datasets, 3)
-        ours = latencies(node.url, [questions.search(word) for word in questions.common()])
+        # Other words first, as on PostgreSQL's side: what is measured is a node that is in use.
+        common = questions.common()
+        latencies(node.url, [questions.search(w) for w in questions.of_ranks() if w not in common])
+        ours = latencies(node.url, [questions.search(word) for word in common])
     finally:
         node.end()
     with postgres:
         postgres.fill(few)
-        theirs = postgres.latencies(questions.common(), PAGE)
-    half, their_half = statistics.median(ours), statistics.median(theirs)
+        theirs = {
+            total: statistics.median(postgres.latencies(common, PAGE, total=total))
+            for total in (True, False)
+        }
+    half, size = statistics.median(ours), f"{POSTGRES_DATASETS:,}"
     return [
-        (f"{POSTGRES_DATASETS:,}: the commonest words, over HTTP", half, "ms p50", ""),
-        (
-            f"{POSTGRES_DATASETS:,}: PostgreSQL tsvector, in its own protocol",
-            their_half,
-            "ms p50",
-            "",
-        ),
-        ("… so many times faster", their_half / half, "times", ">= 50"),
+        (f"{size}: the commonest words, over HTTP", half, "ms p50", ""),
+        (f"{size}: PostgreSQL tsvector, in the server", theirs[True], "ms p50", ""),
+        ("… so many times faster", theirs[True] / half, "times", ">= 50"),
+        (f"{size}: PostgreSQL tsvector, without a total", theirs[False], "ms p50", ""),
+        ("… so many times faster", theirs[False] / half, "times", ""),
     ]
 
 

@@ -1,7 +1,8 @@
 """PostgreSQL's full-text search over the benchmark's datasets, in a cluster of its own.
 
-The query is what a search page needs at the least: the 25 best by `ts_rank`, without the total. The
-time is the server's own (planning and execution), without its protocol.
+The query is what a search page needs at the least: the 25 best by `ts_rank`, with the number of all
+that match or without it. The time is the server's own (planning and execution), without its
+protocol.
 """
 
 from __future__ import annotations
@@ -74,10 +75,11 @@ class Postgres:
         self._sql("CREATE INDEX ON dataset USING gin (v)")
         self._sql("VACUUM ANALYZE dataset")
 
-    def latencies(self, words: Sequence[str], limit: int) -> list[float]:
+    def latencies(self, words: Sequence[str], limit: int, *, total: bool) -> list[float]:
         """Milliseconds of each word, sorted."""
+        columns = "id, name, count(*) OVER ()" if total else "id, name"
         asked = [
-            "EXPLAIN (ANALYZE, TIMING OFF) SELECT id, name FROM dataset, to_tsquery('simple',"
+            f"EXPLAIN (ANALYZE, TIMING OFF) SELECT {columns} FROM dataset, to_tsquery('simple',"
             f" '{word}') q WHERE v @@ q ORDER BY ts_rank(v, q) DESC LIMIT {limit}"
             for word in words
         ]
