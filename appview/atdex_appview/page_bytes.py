@@ -34,11 +34,11 @@ def searched(
     """The page of at most `limit` hits that `search` finds, and the records of its hits that there
     are. Where they are too large, the page is asked for again, as long as it may be."""
     found = search(limit)
-    records = store.records([hit.uri for hit in found.hits])
+    records = store.datasets_seen([hit.first_seen for hit in found.hits])
     kept = fitting(_sizes(found.hits, records))
     if kept < len(found.hits):
         found = search(kept)
-        records = store.records([hit.uri for hit in found.hits])
+        records = store.datasets_seen([hit.first_seen for hit in found.hits])
     return found, records
 
 

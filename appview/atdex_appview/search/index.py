@@ -61,6 +61,7 @@ from tantivy import Query
 from atdex_appview.errors import InvalidPosition, SearchUnavailable, StoreFormatUnknown
 from atdex_appview.search.document import SearchDocument
 from atdex_appview.search.facets import Facet, FacetName, count_facets
+from atdex_appview.search.fields import LABELLED
 from atdex_appview.search.filters import NO_FILTERS, Filters
 from atdex_appview.search.highlights import highlights
 from atdex_appview.search.order import Found, Sort, page
@@ -96,7 +97,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A dataset that matched, and the schema that it had then.
+    """A dataset that matched, the schema that it had then, and when it was first seen, which no
+    other record was.
 
     `score` is its rank as a fraction of the top one (0 to 1), None in other orders.
     `highlights` has `name` and `description` where a word of the query is in them: escaped
@@ -105,6 +107,7 @@ class Hit:
 
     uri: str
     schema: str
+    first_seen: int
     score: float | None
     highlights: dict[str, str]
 
@@ -335,6 +338,7 @@ class SearchIndex:
             Hit(
                 document.get_first("uri"),
                 document.get_first("schema"),
+                each.minor % LABELLED,
                 each.major / RANKS[0] if scored else None,
                 marks,
             )

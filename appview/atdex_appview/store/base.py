@@ -304,6 +304,10 @@ class IndexStore(Protocol):
 
     def records(self, uris: Sequence[str]) -> dict[str, StoredRecord]: ...
 
+    def datasets_seen(self, times: Sequence[int]) -> dict[str, StoredRecord]:
+        """The visible datasets that were first seen then, by URI: `records` in half the time."""
+        ...
+
     def list_records(
         self,
         kind: Kind,

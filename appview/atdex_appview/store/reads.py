@@ -102,6 +102,9 @@ class Reads:
             found.update(self._rows.records(kind, keys))
         return found
 
+    def datasets_seen(self, times: Sequence[int]) -> dict[str, StoredRecord]:
+        return self._rows.records_seen("dataset", times)
+
     def list_records(
         self,
         kind: Kind,

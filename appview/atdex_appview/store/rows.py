@@ -279,6 +279,12 @@ class Rows:
         rows = self._by_keys(f"SELECT {_COLUMNS[kind]} FROM {kind} WHERE visible AND uri IN", uris)
         return {row[1]: _record(kind, row) for row in rows}
 
+    def records_seen(self, kind: Kind, times: Sequence[int]) -> dict[str, StoredRecord]:
+        """The visible ones that were first seen then, by URI: their place in the file is known,
+        where a URI is looked up in an index first."""
+        query = f"SELECT {_COLUMNS[kind]} FROM {kind} WHERE visible AND first_seen IN"
+        return {row[1]: _record(kind, row) for row in self._by_keys(query, times)}
+
     def page(
         self, kind: Kind, limit: int, *, before: int | None = None, did: str | None = None
     ) -> list[StoredRecord]:
@@ -364,10 +370,10 @@ class Rows:
         )
         return self._all(query, [orjson.dumps(list(keys)).decode()]) if keys else []
 
-    def _by_keys(self, query: str, keys: Sequence[str]) -> list[Row]:
+    def _by_keys(self, query: str, keys: Sequence[str] | Sequence[int]) -> list[Row]:
         found: list[Row] = []
         for start in range(0, len(keys), SIZES[-1]):
-            part = list(keys[start : start + SIZES[-1]])
+            part: list[str | int] = list(keys[start : start + SIZES[-1]])
             size = next(size for size in SIZES if size >= len(part))
             part += part[-1:] * (size - len(part))
             found += self._all(f"{query} ({', '.join('?' * size)})", part)
