@@ -144,7 +144,6 @@ class Writer:
         max_batch: int = DEFAULT_BATCH,
         max_delay: float = DEFAULT_DELAY,
         idle_seconds: float = IDLE_SECONDS,
-        commit_seconds: float = COMMIT_SECONDS,
         follow: Callable[[Sequence[Change], int], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -154,7 +153,6 @@ class Writer:
         self._max_batch = max_batch
         self._max_delay = max_delay
         self._idle_seconds = idle_seconds
-        self._commit_seconds = commit_seconds
         self._follow = follow
         self._clock = clock
         self._waiting: deque[_Item] = deque()
@@ -311,7 +309,7 @@ class Writer:
         last = 0.0
         while True:
             stored = [await self._stored.get()]
-            end = last + self._commit_seconds
+            end = last + COMMIT_SECONDS
             while self._waiting and time.monotonic() < end:  # noqa: ASYNC110 - either ends it
                 await asyncio.sleep(COMMIT_SECONDS / 10)
             last = time.monotonic()

@@ -53,20 +53,28 @@ def page(reader: Reader, ranked: RankedQuery, sort: Sort, limit: int, after: Spo
 
 def _by_rank(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
     found: list[Found] = []
-    total = 0
     for rank in ranked.ranks:
         if after is not None and rank > after[0]:
             continue
+        if after is None and rank == ranked.ranks[-1]:
+            return _last_rank(reader, ranked, limit, found)
         before = after[1] if after is not None and rank == after[0] else None
         query = _below(ranked, ranked.of_rank(rank), "place", before)
         most = ranked.at_most(reader.searcher, rank)
-        best = _best(reader, query, most, "place", limit - len(found), rank)
-        found += best.found
-        total += best.total or 0
+        found += _best(reader, query, most, "place", limit - len(found), rank).found
         if len(found) >= limit:
             break
-    met_all = after is None and rank == ranked.ranks[-1]
-    return Page(found, total if met_all else None)
+    return Page(found, None)
+
+
+def _last_rank(reader: Reader, ranked: RankedQuery, limit: int, above: list[Found]) -> Page:
+    """The last rank after all hits of the others: of all hits, those that are none of them. To
+    leave the others out by their conditions takes half as long again."""
+    known = {each.minor for each in above}
+    most = ranked.at_most(reader.searcher)
+    best = _best(reader, ranked.all_hits(), most, "place", limit, ranked.ranks[-1])
+    others = [each for each in best.found if each.minor not in known]
+    return Page([*above, *others[: limit - len(above)]], best.total)
 
 
 def _newest(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
