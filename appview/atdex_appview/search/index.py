@@ -13,7 +13,7 @@ ranks, within a rank those that their publisher has labelled first, then newest 
 
 Without words there are no ranks: newest first. The other orders are in `order`. Where
 nothing matches, the words are taken for misspelt: those that are nearly the same count too, in the
-same ranks but for the first, and the page says `fuzzy`.
+ranks 4, 3 and 1, and the page says `fuzzy`.
 
 Why not BM25: its score of a document moves whenever any other document is added, so that no
 cursor can say "after this one" while a writer works. A rank depends on the query and the
@@ -309,11 +309,11 @@ class SearchIndex:
         found, met = page(reader, ranked, asked.sort, asked.limit + 1, spot)
         hits, more = found[: asked.limit], len(found) > asked.limit
         key = (asked.parsed.terms, asked.filters, fuzzy)
-        query, most = ranked.all_hits(), ranked.at_most(reader.searcher)
+        query, walked = ranked.all_hits(), ranked.walked(reader.searcher)
         total = len(found)
         if position is not None or more:
             total = generation.recall(
-                key, lambda: reader.count(query, most) if met is None else met
+                key, lambda: reader.count(query, walked) if met is None else met
             )
         told: tuple[Facet, ...] = ()
         if asked.facets:

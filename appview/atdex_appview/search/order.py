@@ -60,8 +60,8 @@ def _by_rank(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None
             return _last_rank(reader, ranked, limit, found)
         before = after[1] if after is not None and rank == after[0] else None
         query = _below(ranked, ranked.of_rank(rank), "place", before)
-        most = ranked.at_most(reader.searcher, rank)
-        found += _best(reader, query, most, "place", limit - len(found), rank).found
+        walked = ranked.walked(reader.searcher, rank)
+        found += _best(reader, query, walked, "place", limit - len(found), rank).found
         if len(found) >= limit:
             break
     return Page(found, None)
@@ -71,25 +71,25 @@ def _last_rank(reader: Reader, ranked: RankedQuery, limit: int, above: list[Foun
     """The last rank after all hits of the others: of all hits, those that are none of them. To
     leave the others out by their conditions takes half as long again."""
     known = {each.minor for each in above}
-    most = ranked.at_most(reader.searcher)
-    best = _best(reader, ranked.all_hits(), most, "place", limit, ranked.ranks[-1])
+    walked = ranked.walked(reader.searcher)
+    best = _best(reader, ranked.all_hits(), walked, "place", limit, ranked.ranks[-1])
     others = [each for each in best.found if each.minor not in known]
     return Page([*above, *others[: limit - len(above)]], best.total)
 
 
 def _newest(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
     query = _below(ranked, ranked.all_hits(), "first_seen", None if after is None else after[1])
-    best = _best(reader, query, ranked.at_most(reader.searcher), "first_seen", limit, 0)
+    best = _best(reader, query, ranked.walked(reader.searcher), "first_seen", limit, 0)
     return best if after is None else Page(best.found, None)
 
 
 def _largest(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None) -> Page:
-    hits, most = ranked.all_hits(), ranked.at_most(reader.searcher)
+    hits, walked = ranked.all_hits(), ranked.walked(reader.searcher)
 
     def of_size(size: int, before: int | None, wanted: int) -> list[Found]:
         same = all_of([hits, between(ranked.fields, "size", size, size + 1)])
         query = _below(ranked, same, "first_seen", before)
-        return _best(reader, query, most, "first_seen", wanted, size).found
+        return _best(reader, query, walked, "first_seen", wanted, size).found
 
     below: int | None = None
     found: list[Found] = []
@@ -101,7 +101,7 @@ def _largest(reader: Reader, ranked: RankedQuery, limit: int, after: Spot | None
         smaller = (
             hits if below is None else all_of([hits, between(ranked.fields, "size", 0, below)])
         )
-        largest, count = _first(reader, smaller, most, "size", limit - len(found))
+        largest, count = _first(reader, smaller, walked, "size", limit - len(found))
         if below is None:
             total = count
         if not largest:
@@ -128,21 +128,21 @@ def _below(ranked: RankedQuery, query: Query, name: str, before: int | None) -> 
     return all_of([query, between(ranked.fields, name, 0, before)])
 
 
-def _best(reader: Reader, query: Query, most: int, name: str, limit: int, major: int) -> Page:
+def _best(reader: Reader, query: Query, walked: int, name: str, limit: int, major: int) -> Page:
     """They are counted on the way: all of them are gone through in any case."""
-    best, count = _first(reader, query, most, name, limit)
+    best, count = _first(reader, query, walked, name, limit)
     return Page([Found(major, minor, address) for minor, address in best], count)
 
 
 def _first(
-    reader: Reader, query: Query, most: int, name: str, limit: int
+    reader: Reader, query: Query, walked: int, name: str, limit: int
 ) -> tuple[list[tuple[int, Any]], int]:
-    """The hits with the highest numbers, and how many hits there are: `most` at most."""
+    """The hits with the highest numbers, and how many hits there are."""
 
     def ask(part: Query) -> Any:
         return reader.searcher.search(part, limit, order_by_field=name)
 
-    answers = reader.threads.together(ask, reader.parts(query, most))
+    answers = reader.threads.together(ask, reader.parts(query, walked))
     hits = [hit for answer in answers for hit in answer.hits]
     if len(answers) > 1:
         hits = nlargest(limit, hits, key=itemgetter(0))

@@ -27,7 +27,8 @@ MAX_PARTS = 4
 """Each part looks every word up again."""
 
 LONG = 20_000
-"""Hits from which on a search is long: it takes 0.2 ms or more, twice what a part costs."""
+"""Datasets that are walked through from which on a search is long: it takes 0.2 ms or more, twice
+what a part costs."""
 
 GROWN = 1.25
 """Growth of the index after which its spans are no longer about equal."""
@@ -127,15 +128,16 @@ class Reader:
     spans: tuple[Span, ...]
     threads: Threads
 
-    def parts(self, query: Query, most: int) -> list[Query]:
-        """Queries of which each hit of `query`, of which there are `most` at most, matches one."""
-        if most < LONG or len(self.spans) == 1:
+    def parts(self, query: Query, walked: int) -> list[Query]:
+        """Queries of which each hit of `query` matches one: several, where so many are walked
+        through for them."""
+        if walked < LONG or len(self.spans) == 1:
             return [query]
         return [
             all_of([query, between(self.fields, "first_seen", span.since, span.until)])
             for span in self.spans
         ]
 
-    def count(self, query: Query, most: int) -> int:
-        counts = self.threads.together(partial(count, self.searcher), self.parts(query, most))
+    def count(self, query: Query, walked: int) -> int:
+        counts = self.threads.together(partial(count, self.searcher), self.parts(query, walked))
         return sum(counts)

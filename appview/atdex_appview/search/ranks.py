@@ -61,12 +61,18 @@ class RankedQuery:
         self._conditions = self._rank_conditions(parsed) if parsed.terms else {}
         self.ranks: tuple[int, ...] = tuple(self._conditions)
 
-    def at_most(self, searcher: Any, rank: int = RANKS[-1]) -> int:
-        """As many as the hits of this rank, or more."""
+    def walked(self, searcher: Any, rank: int = RANKS[-1]) -> int:
+        """How many datasets are gone through for the hits of this rank, about.
+
+        0 where typos are forgiven: to look the words up is what takes time then, and each part of
+        a search does it anew.
+        """
+        if self.fuzzy:
+            return 0
         if rank not in _FIELDS:
             return int(searcher.doc_freq("name_key", self._key))
         words = [word for term in self.terms if term.kind != "prefix" for word in term.words]
-        if self.fuzzy or not words:
+        if not words:
             return int(searcher.num_docs)
         return min(int(searcher.doc_freq(_FIELDS[rank], word)) for word in words)
 
@@ -98,8 +104,9 @@ class RankedQuery:
             1: [],
         }
         if self.fuzzy:
-            del ranks[5]
-        if len(self.terms) == 1:
+            # A name is not what was typed; and that of rank 2 takes as long as all the others.
+            del ranks[5], ranks[2]
+        elif len(self.terms) == 1:
             # "One of them in the name" is all of them.
             del ranks[2]
         return ranks
