@@ -36,6 +36,7 @@ Read = Callable[[DuckDBStore], Any]
 
 READS: Mapping[str, Read] = {
     "records": lambda store: store.records([A]),
+    "datasets_seen": lambda store: store.datasets_seen([1, 2, 3]),
     "list_records": lambda store: [
         store.list_records("dataset", limit=1),
         store.list_records("dataset", limit=1, publisher=ALICE),

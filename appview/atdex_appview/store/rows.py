@@ -276,14 +276,22 @@ class Rows:
 
     def records(self, kind: Kind, uris: Sequence[str]) -> dict[str, StoredRecord]:
         """The visible ones, by URI."""
-        rows = self._by_keys(f"SELECT {_COLUMNS[kind]} FROM {kind} WHERE visible AND uri IN", uris)
-        return {row[1]: _record(kind, row) for row in rows}
+        source = f"{kind} WHERE visible AND uri IN"
+        return {
+            record.uri: record
+            for part, marks in _parts(uris)
+            for record in self._records(kind, f"{source} ({marks})", part)
+        }
 
     def records_seen(self, kind: Kind, times: Sequence[int]) -> dict[str, StoredRecord]:
         """The visible ones that were first seen then, by URI: their place in the file is known,
         where a URI is looked up in an index first."""
-        query = f"SELECT {_COLUMNS[kind]} FROM {kind} WHERE visible AND first_seen IN"
-        return {row[1]: _record(kind, row) for row in self._by_keys(query, times)}
+        source = f"{kind} WHERE visible AND first_seen IN"
+        return {
+            record.uri: record
+            for part, marks in _parts(times)
+            for record in self._records(kind, f"{source} ({marks})", part)
+        }
 
     def page(
         self, kind: Kind, limit: int, *, before: int | None = None, did: str | None = None
@@ -297,56 +305,50 @@ class Rows:
         if before is not None:
             conditions.append("first_seen < ?")
             parameters.append(before)
-        query = (
-            f"SELECT {_COLUMNS[kind]} FROM {kind} WHERE {' AND '.join(conditions)}"
-            " ORDER BY first_seen DESC LIMIT ?"
-        )
-        return [_record(kind, row) for row in self._all(query, [*parameters, limit])]
+        source = f"{kind} WHERE {' AND '.join(conditions)} ORDER BY first_seen DESC LIMIT ?"
+        return self._records(kind, source, [*parameters, limit])
 
     def schemas(self, uris: Sequence[str]) -> list[Row]:
         """(URI, CID, name, version) of each that is there."""
-        query = "SELECT uri, cid, name, version FROM schema WHERE visible AND uri IN"
-        return self._by_keys(query, uris)
+        return self.columns("schema", ("uri", "cid", "name", "version"), uris)
 
     def columns(self, kind: Kind, names: Sequence[str], uris: Sequence[str]) -> list[Row]:
         """Some columns of the visible ones of these records."""
-        query = f"SELECT {', '.join(names)} FROM {kind} WHERE visible AND uri IN"
-        return self._by_keys(query, uris)
+        return self._by_keys(", ".join(names), f"{kind} WHERE visible AND uri IN", uris)
 
     def declarative(self, lenses: Sequence[str]) -> list[str]:
         """Those of them that are visible and declarative."""
-        query = "SELECT uri FROM lens WHERE visible AND declarative AND uri IN"
-        return [uri for (uri,) in self._by_keys(query, lenses)]
+        source = "lens WHERE visible AND declarative AND uri IN"
+        return [uri for (uri,) in self._by_keys("uri", source, lenses)]
 
     def lens_checks(self, lenses: Sequence[str]) -> dict[str, LensCheck]:
-        query = f"SELECT {lens_checks.COLUMNS} FROM lens_checks WHERE uri IN"
-        return dict(map(lens_checks.of_row, self._by_keys(query, lenses)))
+        rows = self._by_keys(lens_checks.COLUMNS, "lens_checks WHERE uri IN", lenses)
+        return dict(map(lens_checks.of_row, rows))
 
     def faulty_lenses(self) -> list[str]:
         """The lenses of whose check problems are kept."""
-        query = f"SELECT uri FROM lens_checks WHERE problems <> '{lens_checks.NONE}'"
-        return [uri for (uri,) in self._all(query, [])]
+        source = f"lens_checks WHERE problems <> '{lens_checks.NONE}'"
+        return [uri for (uri,) in self._all("uri", source, [])]
 
     def nested_in_lenses(self) -> dict[str, dict[str, str | None]]:
         """The `nested` of every check that has one."""
-        query = f"SELECT uri, nested FROM lens_checks WHERE nested <> '{lens_checks.NOTHING}'"
-        return {uri: orjson.loads(nested) for uri, nested in self._all(query, [])}
+        source = f"lens_checks WHERE nested <> '{lens_checks.NOTHING}'"
+        return {uri: orjson.loads(nested) for uri, nested in self._all("uri, nested", source, [])}
 
     def lenses_checked(self) -> int | None:
         """The number of the last batch of which all was checked."""
-        rows = self._all("SELECT number FROM lens_checks_done", [])
+        rows = self._all("number", "lens_checks_done", [])
         return rows[0][0] if rows else None
 
     def verifiers(self, lenses: Sequence[str]) -> list[Row]:
         """(lens, verification, who verified) of the visible verifications of these at their CID."""
         found = self._by_keys(
-            "SELECT lens_uri, uri, did, lens_cid FROM verification WHERE visible AND lens_uri IN",
-            lenses,
+            "lens_uri, uri, did, lens_cid", "verification WHERE visible AND lens_uri IN", lenses
         )
         cids: dict[str, str] = dict(
             self.columns("lens", ("uri", "cid"), list({row[0] for row in found}))
         )
-        return [row[:3] for row in found if cids.get(row[0]) == row[3]]
+        return [(lens, uri, did) for lens, uri, did, cid in found if cids.get(lens) == cid]
 
     def labels(self, datasets: Sequence[str]) -> list[Row]:
         """(dataset, URI, name, version, created, first_seen) of the newest labels of each."""
@@ -363,25 +365,48 @@ class Rows:
         self, kind: Kind, about: str, columns: str, keys: Sequence[str], most: int
     ) -> list[Row]:
         """Some columns of the newest `most` records about each of these."""
-        query = (
-            f"SELECT {columns} FROM json_each(?) wanted CROSS JOIN {kind} WHERE first_seen IN"
+        source = (
+            f"json_each(?) wanted CROSS JOIN {kind} WHERE first_seen IN"
             f" (SELECT first_seen FROM {kind} WHERE visible AND {about} = wanted.value"
             f" ORDER BY first_seen DESC LIMIT {most})"
         )
-        return self._all(query, [orjson.dumps(list(keys)).decode()]) if keys else []
+        return self._all(columns, source, [orjson.dumps(list(keys)).decode()]) if keys else []
 
-    def _by_keys(self, query: str, keys: Sequence[str] | Sequence[int]) -> list[Row]:
-        found: list[Row] = []
-        for start in range(0, len(keys), SIZES[-1]):
-            part: list[str | int] = list(keys[start : start + SIZES[-1]])
-            size = next(size for size in SIZES if size >= len(part))
-            part += part[-1:] * (size - len(part))
-            found += self._all(f"{query} ({', '.join('?' * size)})", part)
-        return found
+    def _by_keys(self, columns: str, source: str, keys: Sequence[str]) -> list[Row]:
+        """`source` ends with IN."""
+        return [
+            row
+            for part, marks in _parts(keys)
+            for row in self._all(columns, f"{source} ({marks})", part)
+        ]
 
-    def _all(self, query: str, parameters: Sequence[object]) -> list[Row]:
+    def _all(self, columns: str, source: str, parameters: Sequence[object]) -> list[Row]:
+        """Some columns of all rows of a source, in one row: see `_one`."""
+        query = f"SELECT json_group_array(json_array({columns})) FROM (SELECT * FROM {source})"
+        (packed,) = self._one(query, parameters)
+        return list(map(tuple, orjson.loads(packed)))
+
+    def _records(self, kind: Kind, source: str, parameters: Sequence[object]) -> list[StoredRecord]:
+        """The records of a source, in one row. Their JSON goes beside the rest, as it is."""
+        query = (
+            f"SELECT json_group_array(json_array({_HEADS[kind]}, length(json))),"
+            f" CAST(group_concat(CAST(json AS TEXT), '') AS BLOB) FROM (SELECT * FROM {source})"
+        )
+        packed, jsons = self._one(query, parameters)
+        records = []
+        start = 0
+        for *head, size in orjson.loads(packed):
+            records.append(_record(kind, head, jsons[start : start + size]))
+            start += size
+        return records
+
+    def _one(self, query: str, parameters: Sequence[object]) -> Row:
+        """The one row of an answer. Python's `sqlite3` lets go of the interpreter at every row, and
+        has to wait for it again: beside a writer that is busy up to a millisecond each time, and
+        the writer then waits as well."""
         with available(), self._reader() as connection:
-            return connection.execute(query, parameters).fetchall()
+            [row] = connection.execute(query, parameters).fetchall()
+        return tuple(row)
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
@@ -406,8 +431,16 @@ class Rows:
         return connection
 
 
-def _record(kind: Kind, row: Row) -> StoredRecord:
-    first_seen, uri, did, cid, rev, conformance, indexed_at, verified, _, json, *more = row
+def _parts(keys: Sequence[str] | Sequence[int]) -> Iterator[tuple[list[str | int], str]]:
+    """The keys in parts of few sizes, with a placeholder for each."""
+    for start in range(0, len(keys), SIZES[-1]):
+        part: list[str | int] = list(keys[start : start + SIZES[-1]])
+        size = next(size for size in SIZES if size >= len(part))
+        yield part + part[-1:] * (size - len(part)), ", ".join("?" * size)
+
+
+def _record(kind: Kind, head: Sequence[Any], json: bytes) -> StoredRecord:
+    first_seen, uri, did, cid, rev, conformance, indexed_at, verified, *more = head
     _, _, _, collection, rkey = uri.split("/")
     summary = DatasetSummary(more[0], more[1], bool(more[2])) if kind == "dataset" else None
     return StoredRecord(
@@ -428,6 +461,10 @@ def _record(kind: Kind, row: Row) -> StoredRecord:
 
 
 _COLUMNS = {kind: ", ".join((*COMMON, *EXTRA[kind])) for kind in KINDS}
+_HEADS = {
+    kind: ", ".join(name for name in (*COMMON, *EXTRA[kind]) if name not in ("visible", "json"))
+    for kind in KINDS
+}
 _INSERT = {kind: f"INSERT OR REPLACE INTO {kind} ({columns})" for kind, columns in _COLUMNS.items()}
 _CREATE = {
     kind: f"CREATE TABLE {kind} ("
