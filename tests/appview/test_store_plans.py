@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def test_what_has_an_index_is_read_by_it(asked: Asked) -> None:
     assert len(rows) >= 9
     for plan in rows:
         assert "USING INDEX" in plan, plan
-        assert "SCAN" not in plan.replace("SCAN wanted", "the keys that are asked for"), plan
+        # The keys that are asked for, and the rows of a page that was found, are gone through.
+        assert "SCAN" not in re.sub(r"SCAN (wanted|\(subquery-\d+\))", "", plan), plan
         assert "TEMP B-TREE" not in plan, plan
 
 
