@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from atdex_appview.errors import StoreUnavailable
 from atdex_appview.store.base import Change, Delete, Put, RepoChange, StatusChange, StoredRecord
 from atdex_appview.store.duckdb import DuckDBStore
-from atdex_appview.store.rows import RowChanges, Rows
+from atdex_appview.store.rows import RECORDS, RowChanges, Rows
 from atdex_lexicons.model import KINDS
 from tests.appview.index import ALICE, BOB, Index, dataset, label, schema
 
@@ -142,3 +143,23 @@ def test_labels_of_strangers_and_floods_of_ones_own_do_not_make_a_page_slow(
         assert [found.version for found in index.store.labels_of([one.uri])[one.uri]] == [
             "1.4.0", "1.3.0", "1.2.0",
         ]  # fmt: skip
+
+
+def test_many_large_records_are_not_read_as_one_value_that_sqlite_does_not_have(
+    tmp_path: Path,
+) -> None:
+    """As on a node where each is 6 MB, and the largest value 1,000 MB."""
+    with Index.open(tmp_path) as index:
+        [image] = index.publish(ALICE, schema())
+        puts = [
+            replace(dataset(f"d{n}", image.uri), description="x" * 4_000)
+            for n in range(RECORDS * 2)
+        ]
+        uris = [put.uri for put in index.publish(ALICE, *puts)]
+        with index.store._rows._reader() as connection:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, RECORDS * 6_000)
+        found = index.store.records(uris)
+        assert found.keys() == set(uris)
+        assert sum(len(record.json) for record in found.values()) > RECORDS * 6_000
+        seen = [record.first_seen for record in found.values()]
+        assert index.store.datasets_seen(seen) == found

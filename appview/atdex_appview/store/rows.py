@@ -96,6 +96,10 @@ SIZES = (1, 5, 25, 100, 1000)
 """Keys in one statement: few statements, so that each is prepared once. What is missing is filled
 up with the last key."""
 
+RECORDS = 100
+"""Records in one statement: each may be 6 MB as JSON (a megabyte of control characters, escaped),
+and SQLite has no value of more than 1,000 MB."""
+
 Row = tuple[Any, ...]
 
 
@@ -279,7 +283,7 @@ class Rows:
         source = f"{kind} WHERE visible AND uri IN"
         return {
             record.uri: record
-            for part, marks in _parts(uris)
+            for part, marks in _parts(uris, RECORDS)
             for record in self._records(kind, f"{source} ({marks})", part)
         }
 
@@ -289,7 +293,7 @@ class Rows:
         source = f"{kind} WHERE visible AND first_seen IN"
         return {
             record.uri: record
-            for part, marks in _parts(times)
+            for part, marks in _parts(times, RECORDS)
             for record in self._records(kind, f"{source} ({marks})", part)
         }
 
@@ -376,7 +380,7 @@ class Rows:
         """`source` ends with IN."""
         return [
             row
-            for part, marks in _parts(keys)
+            for part, marks in _parts(keys, SIZES[-1])
             for row in self._all(columns, f"{source} ({marks})", part)
         ]
 
@@ -431,10 +435,10 @@ class Rows:
         return connection
 
 
-def _parts(keys: Sequence[str] | Sequence[int]) -> Iterator[tuple[list[str | int], str]]:
+def _parts(keys: Sequence[str] | Sequence[int], most: int) -> Iterator[tuple[list[str | int], str]]:
     """The keys in parts of few sizes, with a placeholder for each."""
-    for start in range(0, len(keys), SIZES[-1]):
-        part: list[str | int] = list(keys[start : start + SIZES[-1]])
+    for start in range(0, len(keys), most):
+        part: list[str | int] = list(keys[start : start + most])
         size = next(size for size in SIZES if size >= len(part))
         yield part + part[-1:] * (size - len(part)), ", ".join("?" * size)
 
