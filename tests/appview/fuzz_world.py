@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def populated(folder: Path) -> Iterator[tuple[Index, World]]:
             known[put.kind].append(put.uri)
         # One that its family can no longer read, an account that is hidden, one set aside.
         broken = index.put(ALICE, to_record(dataset("broken", schemas[0]), CLASSIC))
-        index.commit(ALICE, replace(broken, json=b'{"$type":"science.alt.dataset.entry"}'))
+        index.commit(ALICE, broken._replace(json=b'{"$type":"science.alt.dataset.entry"}'))
         (hidden,) = index.publish(BOB, dataset("hidden cats", schemas[0]))
         index.set_status(BOB, active=False, status="takendown")
         aside = f"at://{ALICE}/{CLASSIC}.entry/3kaside000000"

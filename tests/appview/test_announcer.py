@@ -152,7 +152,7 @@ def test_only_what_is_new_live_verified_and_in_the_feed_is_posted(world: World) 
     world.publish("an old commit", did=BOB, tags=("eye",), at=world.now - 120)
     world.publish("not in the feed")
     changed = to_record(dataset("changed", SCHEMA, tags=("eye",)), CLASSIC)
-    world.commit(ALICE, replace(world.index.put(ALICE, changed, old.rkey), created=False))
+    world.commit(ALICE, world.index.put(ALICE, changed, old.rkey)._replace(created=False))
     wanted = world.publish("wanted", tags=("eye",))
     world.work()
     assert world.posts() == [wanted.uri]

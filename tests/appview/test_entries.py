@@ -297,7 +297,7 @@ def test_a_hidden_account_is_seen_by_none_of_these(index: Index) -> None:
 def test_a_stored_record_that_cannot_be_read_is_left_out(index: Index) -> None:
     (mine,) = index.publish(ALICE, schema())
     puts = [index.put(ALICE, to_record(dataset(n, mine.uri), CLASSIC)) for n in ("a", "b", "c")]
-    puts[1] = replace(puts[1], json=b'{"$type": "science.alt.dataset.entry"}')
+    puts[1] = puts[1]._replace(json=b'{"$type": "science.alt.dataset.entry"}')
     index.commit(ALICE, *puts)
     with index.serve() as node:
         assert [each["name"] for each in ask(node, "listEntries")["entries"]] == ["c", "a"]

@@ -184,7 +184,7 @@ class Written:
             tags = ("eye",) if fit else ()
             model = dataset("eye" if fit else "ear", SCHEMA, tags=tags, description=text)
             put = self.index.put(ALICE, to_record(model, CLASSIC), rkey)
-            puts.append(replace(put, created=put.uri not in self.fits))
+            puts.append(put._replace(created=put.uri not in self.fits))
             self.fits[put.uri] = fit or self.kind == "all"  # an update keeps its place
         self.index.commit(ALICE, *puts)
 

@@ -9,7 +9,6 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def test_the_pages_of_a_list_meet_every_record_exactly_once(index: Index, image:
             met += [view["uri"] for view in page]
             if number == 2:
                 # What changes and comes during a walk moves nothing that the walk has yet to meet.
-                index.commit(ALICE, replace(puts[0], cid="bafyreibe"), Delete(puts[5].uri))
+                index.commit(ALICE, puts[0]._replace(cid="bafyreibe"), Delete(puts[5].uri))
                 index.publish(BOB, dataset("new", image))
     expected = [put.uri for put in reversed(puts) if put is not puts[5]]
     assert met == expected
@@ -102,7 +101,7 @@ def test_the_pages_of_a_list_meet_every_record_exactly_once(index: Index, image:
 
 def test_one_malformed_record_does_not_break_a_list(index: Index, image: str) -> None:
     puts = [index.put(ALICE, to_record(dataset(name, image), CLASSIC)) for name in ("a", "b", "c")]
-    puts[1] = replace(puts[1], json=b'{"$type": "science.alt.dataset.entry", "name": 7}')
+    puts[1] = puts[1]._replace(json=b'{"$type": "science.alt.dataset.entry", "name": 7}')
     index.commit(ALICE, *puts)
     with index.serve() as node:
         for page in node.walk("listDatasets", "datasets", limit=1):

@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from atdex_appview.errors import StoreUnavailable
 from atdex_appview.store.base import Change, Delete, Put, RepoChange, StatusChange, StoredRecord
 from atdex_appview.store.duckdb import DuckDBStore
-from atdex_appview.store.rows import RECORDS, RowChanges, Rows
+from atdex_appview.store.rows import RECORDS, SCHEMAS, RowChanges, Rows
 from atdex_lexicons.model import KINDS
 from tests.appview.index import ALICE, BOB, Index, dataset, label, schema
 
@@ -53,7 +54,7 @@ def change(did: str, number: int, *changes: Put | Delete) -> RepoChange:
 
 def version(put: Put, of: Put) -> Put:
     """Another version of the record: what `of` says."""
-    return replace(put, cid=of.cid, raw=of.raw, json=of.json, values=of.values, created=False)
+    return put._replace(cid=of.cid, raw=of.raw, json=of.json, values=of.values, created=False)
 
 
 def killed(store: DuckDBStore, monkeypatch: pytest.MonkeyPatch, *changes: Change) -> None:
@@ -145,6 +146,50 @@ def test_labels_of_strangers_and_floods_of_ones_own_do_not_make_a_page_slow(
         ]  # fmt: skip
 
 
+def test_what_is_remembered_of_schemas_is_what_they_are(tmp_path: Path) -> None:
+    with Index.open(tmp_path) as index:
+        store = index.store
+        [image] = index.publish(ALICE, schema("Image"))
+        [cats] = index.publish(BOB, schema("Cats"))
+        uris = [image.uri, cats.uri]
+
+        def names() -> list[str]:
+            return sorted(summary.name for summary in store.schema_summaries(uris).values())
+
+        assert names() == names() == ["Cats", "Image"]
+        assert store.schema_summaries([cats.uri]).keys() == {cats.uri}
+        [dogs] = index.publish(BOB, schema("Dogs"))
+        index.commit(BOB, version(cats, dogs))
+        assert names() == ["Dogs", "Image"]
+        index.commit(ALICE, Delete(image.uri))
+        assert names() == ["Dogs"]
+        index.apply(StatusChange(BOB, active=False, status="deactivated"))
+        assert names() == []
+        index.apply(StatusChange(BOB, active=True, status=None))
+        assert names() == ["Dogs"]
+
+
+@pytest.mark.parametrize("most", [0, SCHEMAS])
+def test_a_schema_that_changes_while_it_is_read_is_not_remembered_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("atdex_appview.store.rows.SCHEMAS", most)
+    with Index.open(tmp_path) as index:
+        image, cats = index.publish(ALICE, schema("Image"), schema("Cats"))
+        rows = index.store._rows
+        read = rows.columns
+
+        def changed_meanwhile(*asked: Any) -> list[Any]:
+            monkeypatch.setattr(rows, "columns", read)
+            found = read(*asked)
+            index.commit(ALICE, version(image, cats))
+            return found
+
+        monkeypatch.setattr(rows, "columns", changed_meanwhile)
+        assert [row[2] for row in rows.schemas([image.uri])] == ["Image"]
+        assert [row[2] for row in rows.schemas([image.uri])] == ["Cats"]
+
+
 def test_many_large_records_are_not_read_as_one_value_that_sqlite_does_not_have(
     tmp_path: Path,
 ) -> None:
@@ -156,8 +201,8 @@ def test_many_large_records_are_not_read_as_one_value_that_sqlite_does_not_have(
             for n in range(RECORDS * 2)
         ]
         uris = [put.uri for put in index.publish(ALICE, *puts)]
-        with index.store._rows._reader() as connection:
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, RECORDS * 6_000)
+        [connection] = index.store._rows._idle
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, RECORDS * 6_000)
         found = index.store.records(uris)
         assert found.keys() == set(uris)
         assert sum(len(record.json) for record in found.values()) > RECORDS * 6_000

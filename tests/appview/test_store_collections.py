@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from atdex_appview.store.base import Delete, Put, StatusChange
@@ -15,7 +14,7 @@ OWN = "app.bsky.atdata.dataset"
 
 def own(key: str) -> Put:
     """A dataset of the other family."""
-    return replace(put(ALICE, key, dataset()), collection=OWN, uri=f"at://{ALICE}/{OWN}/{key}")
+    return put(ALICE, key, dataset())._replace(collection=OWN, uri=f"at://{ALICE}/{OWN}/{key}")
 
 
 def test_records_are_counted_by_collection_and_kind_and_counted_again_at_the_next_start(

@@ -136,8 +136,7 @@ def test_a_store_of_the_last_format_is_taken_over(store: DuckDBStore) -> None:
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(store: DuckDBStore) -> None:
-    broken = put(ALICE, "a", dataset())
-    object.__setattr__(broken, "raw", 7)
+    broken = put(ALICE, "a", dataset())._replace(raw=7)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="bytes"):
         store.apply([commit(ALICE, 1, put(ALICE, "b", dataset()), broken)], now=1)
     assert names(store) == []

@@ -36,25 +36,24 @@ class Asked:
         self._read = store._all
         self._questions: list[tuple[str, Sequence[object]]] = []
         monkeypatch.setattr(store, "_all", self._note)
-        self._read_rows = store._rows._one
+        self._read_rows = store._rows._read
         self._row_questions: list[tuple[str, Sequence[object]]] = []
-        monkeypatch.setattr(store._rows, "_one", self._note_rows)
+        monkeypatch.setattr(store._rows, "_read", self._note_rows)
 
     def _note(self, query: str, parameters: Sequence[object]) -> list[object]:
         self._questions.append((query, parameters))
         return self._read(query, parameters)
 
-    def _note_rows(self, query: str, parameters: Sequence[object]) -> tuple[object, ...]:
+    def _note_rows(self, query: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
         self._row_questions.append((query, parameters))
         return self._read_rows(query, parameters)
 
     def row_plans(self) -> list[str]:
         """How SQLite answers each question."""
-        with self.store._rows._reader() as connection:
-            return [
-                str(connection.execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall())
-                for query, parameters in self._row_questions
-            ]
+        return [
+            str(self._read_rows(f"EXPLAIN QUERY PLAN {query}", parameters))
+            for query, parameters in self._row_questions
+        ]
 
     def plans(self) -> list[str]:
         """How DuckDB really answered each question."""

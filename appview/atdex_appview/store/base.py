@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -29,8 +29,7 @@ Position = tuple[int, str]
 """Where a listing stopped: (first_seen in µs since the epoch, URI). Listings run newest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Publisher:
+class Publisher(NamedTuple):
     """An account that the node knows.
 
     `handle` is the verified one, `handle.invalid` where the claimed one failed, and None where
@@ -45,8 +44,7 @@ class Publisher:
     rev: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetSummary:
+class DatasetSummary(NamedTuple):
     """What a view says of a dataset that is not in its record as it stands."""
 
     schema_uri: str
@@ -54,8 +52,7 @@ class DatasetSummary:
     checksummed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
+class StoredRecord(NamedTuple):
     """A record as it is served: the signed bytes, their JSON form, and the node's own facts.
 
     `json` is the record in JSON form (`$link`, `$bytes`), ready to be spliced into an answer.
@@ -78,31 +75,27 @@ class StoredRecord:
     summary: DatasetSummary | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaSummary:
+class SchemaSummary(NamedTuple):
     uri: str
     cid: str
     name: str
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class LabelSummary:
+class LabelSummary(NamedTuple):
     uri: str
     name: str
     version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class VerificationSummary:
+class VerificationSummary(NamedTuple):
     uri: str
     verifier: str
     method: str
     lens_cid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """Store or replace a record. `raw` is its DAG-CBOR as signed.
 
     `created_at` is when it says that it was made (µs since the epoch), `values` are its typed

@@ -100,6 +100,9 @@ RECORDS = 100
 """Records in one statement: each may be 6 MB as JSON (a megabyte of control characters, escaped),
 and SQLite has no value of more than 1,000 MB."""
 
+SCHEMAS = 10_000
+"""Schemas whose rows are remembered: some 5 MB."""
+
 Row = tuple[Any, ...]
 
 
@@ -160,6 +163,9 @@ class Rows:
         self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._readers: list[sqlite3.Connection] = []
         self._idle: list[sqlite3.Connection] = []
+        # Rows of `schemas` by URI. Replaced, never emptied: who has begun to read before a change
+        # adds to what nobody looks at any more.
+        self._schemas: dict[str, Row] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -230,6 +236,9 @@ class Rows:
             sql.execute("DELETE FROM doubts")
             sql.execute("DELETE FROM facts")
             sql.execute("INSERT INTO facts VALUES (?)", [number])
+        schemas = changes.come.get("schema") or changes.gone.get("schema")
+        if schemas or changes.removed or changes.shown:
+            self._schemas = {}
 
     def fill(self, kinds: Mapping[Kind, Iterator[Row]], number: int) -> None:
         """Makes all of it anew; a kill in the middle leaves it incomplete, and to be filled."""
@@ -280,6 +289,9 @@ class Rows:
 
     def records(self, kind: Kind, uris: Sequence[str]) -> dict[str, StoredRecord]:
         """The visible ones, by URI."""
+        if len(uris) == 1:
+            found = self._read(_ONE_RECORD[kind], uris)
+            return {record.uri: record for record in (_record(kind, *row) for row in found)}
         source = f"{kind} WHERE visible AND uri IN"
         return {
             record.uri: record
@@ -313,11 +325,26 @@ class Rows:
         return self._records(kind, source, [*parameters, limit])
 
     def schemas(self, uris: Sequence[str]) -> list[Row]:
-        """(URI, CID, name, version) of each that is there."""
-        return self.columns("schema", ("uri", "cid", "name", "version"), uris)
+        """(URI, CID, name, version) of each that is there. Every page of datasets asks for its
+        schemas, and few schemas have most of the datasets: they are remembered until any schema
+        changes."""
+        known = self._schemas
+        found = {uri: row for uri in uris if (row := known.get(uri)) is not None}
+        missing = [uri for uri in uris if uri not in found]
+        if missing:
+            read = self.columns("schema", ("uri", "cid", "name", "version"), missing)
+            new = {row[0]: row for row in read}
+            if len(known) + len(new) > SCHEMAS:
+                known.clear()
+            known.update(new)
+            found |= new
+        return list(found.values())
 
     def columns(self, kind: Kind, names: Sequence[str], uris: Sequence[str]) -> list[Row]:
         """Some columns of the visible ones of these records."""
+        if len(uris) == 1:
+            query = f"SELECT {', '.join(names)} FROM {kind} WHERE visible AND uri = ?"
+            return self._read(query, uris)
         return self._by_keys(", ".join(names), f"{kind} WHERE visible AND uri IN", uris)
 
     def declarative(self, lenses: Sequence[str]) -> list[str]:
@@ -369,10 +396,12 @@ class Rows:
         self, kind: Kind, about: str, columns: str, keys: Sequence[str], most: int
     ) -> list[Row]:
         """Some columns of the newest `most` records about each of these."""
+        newest = f"ORDER BY first_seen DESC LIMIT {most}"
+        if len(keys) == 1:
+            return self._all(columns, f"{kind} WHERE visible AND {about} = ? {newest}", keys)
         source = (
             f"json_each(?) wanted CROSS JOIN {kind} WHERE first_seen IN"
-            f" (SELECT first_seen FROM {kind} WHERE visible AND {about} = wanted.value"
-            f" ORDER BY first_seen DESC LIMIT {most})"
+            f" (SELECT first_seen FROM {kind} WHERE visible AND {about} = wanted.value {newest})"
         )
         return self._all(columns, source, [orjson.dumps(list(keys)).decode()]) if keys else []
 
@@ -400,7 +429,7 @@ class Rows:
         records = []
         start = 0
         for *head, size in orjson.loads(packed):
-            records.append(_record(kind, head, jsons[start : start + size]))
+            records.append(_record(kind, *head, jsons[start : start + size]))
             start += size
         return records
 
@@ -408,20 +437,20 @@ class Rows:
         """The one row of an answer. Python's `sqlite3` lets go of the interpreter at every row, and
         has to wait for it again: beside a writer that is busy up to a millisecond each time, and
         the writer then waits as well."""
-        with available(), self._reader() as connection:
-            [row] = connection.execute(query, parameters).fetchall()
-        return tuple(row)
+        [row] = self._read(query, parameters)
+        return row
 
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._open_reader()
-        try:
-            yield connection
-        finally:
-            self._idle.append(connection)
+    def _read(self, query: str, parameters: Sequence[object]) -> list[Row]:
+        """For few rows: see `_one`."""
+        with available():
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._open_reader()
+            try:
+                return connection.execute(query, parameters).fetchall()
+            finally:
+                self._idle.append(connection)
 
     def _open_reader(self) -> sqlite3.Connection:
         with self._lock:
@@ -443,8 +472,9 @@ def _parts(keys: Sequence[str] | Sequence[int], most: int) -> Iterator[tuple[lis
         yield part + part[-1:] * (size - len(part)), ", ".join("?" * size)
 
 
-def _record(kind: Kind, head: Sequence[Any], json: bytes) -> StoredRecord:
-    first_seen, uri, did, cid, rev, conformance, indexed_at, verified, *more = head
+def _record(kind: Kind, *row: Any) -> StoredRecord:
+    """Of the columns of `_HEADS` and the JSON."""
+    first_seen, uri, did, cid, rev, conformance, indexed_at, verified, *more, json = row
     _, _, _, collection, rkey = uri.split("/")
     summary = DatasetSummary(more[0], more[1], bool(more[2])) if kind == "dataset" else None
     return StoredRecord(
@@ -468,6 +498,9 @@ _COLUMNS = {kind: ", ".join((*COMMON, *EXTRA[kind])) for kind in KINDS}
 _HEADS = {
     kind: ", ".join(name for name in (*COMMON, *EXTRA[kind]) if name not in ("visible", "json"))
     for kind in KINDS
+}
+_ONE_RECORD = {
+    kind: f"SELECT {_HEADS[kind]}, json FROM {kind} WHERE visible AND uri = ?" for kind in KINDS
 }
 _INSERT = {kind: f"INSERT OR REPLACE INTO {kind} ({columns})" for kind, columns in _COLUMNS.items()}
 _CREATE = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from atdex_appview.store.base import Delete
 from atdex_firehose.errors import FetchFailed, InvalidCommit, NotServed
 from tests.appview.federation.nodes import (
@@ -69,7 +67,7 @@ def test_a_record_whose_pds_does_not_answer_makes_the_answer_partial(nodes: Node
 
 def test_a_record_that_breaks_its_lexicon_is_not_shown(nodes: Nodes) -> None:
     put = same("eye", rev(1), BOB, nodes.index("other"))
-    nodes.repos.add(replace(put, raw=b"\xa1\x61a\x61b"))
+    nodes.repos.add(put._replace(raw=b"\xa1\x61a\x61b"))
     answer = nodes.federated(nodes.peer(saying([view_of(put)]))).ask(METHOD, federate="true")
     assert found(answer) == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,7 +86,7 @@ def test_one_record_that_cannot_be_read_does_not_take_the_list_down(
     good, bad = index.publish(ALICE, schema("good"), schema("bad"))
     for broken in (b'{"$type": "science.alt.dataset.schema"}', b"[]", b"{", b'{"name": 7}'):
         cid = str(Cid.of_raw(broken))
-        index.commit(ALICE, replace(bad, cid=cid, json=broken, created=False))
+        index.commit(ALICE, bad._replace(cid=cid, json=broken, created=False))
         assert uris(node.ask("listSchemas")["schemas"]) == [good.uri]
         assert node.refused("getSchema", uri=bad.uri)[:2] == (404, "SchemaNotFound")
 
