@@ -26,6 +26,7 @@ from atdex_appview.busy import Busy
 from atdex_appview.config import NodeConfig
 from atdex_appview.errors import ListenFailed
 from atdex_appview.http_protocol import HttpProtocol
+from atdex_appview.no_pandas import leave_pandas_out
 from atdex_appview.node import Node, open_node
 from atdex_xrpc.sockets import MAX_IN_BYTES, StreamSockets
 
@@ -57,6 +58,7 @@ def run_node(config: NodeConfig, *, ready: Ready) -> None:
     """
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_SECONDS)
+    leave_pandas_out()
     loops = uvicorn.Config("", log_config=None).get_loop_factory()
     with ExitStack() as stack:
         listener = stack.enter_context(_bind(config.host, config.port, "--port"))
