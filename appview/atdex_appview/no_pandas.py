@@ -1,7 +1,7 @@
 """A node without pandas, where it happens to be installed.
 
 pyarrow imports pandas for the first array that it makes of Python objects, to see whether they are
-pandas' own: a second or two of every start, and some 50 MB for as long as the node runs.
+pandas' own: a second or two of every start, and some 40 MB for as long as the node runs.
 """
 
 from __future__ import annotations

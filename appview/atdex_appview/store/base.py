@@ -7,6 +7,9 @@ Order: every record has a `first_seen` of its own within the store (the clock, o
 the last one given), it never changes when the record is updated, and listings run by it.
 So a page that continues after a position neither repeats nor leaves out a record that was
 there all the time, whatever is inserted, updated or deleted between pages.
+
+What is made for every record is a NamedTuple: a frozen dataclass of its size takes five times as
+long (1.4 for 0.3 µs).
 """
 
 from __future__ import annotations

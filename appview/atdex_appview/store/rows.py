@@ -27,10 +27,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,9 +38,9 @@ import orjson
 from atdex_appview.errors import StoreUnavailable
 from atdex_appview.sqlite_rows import delete_keys, insert_rows
 from atdex_appview.store import lens_checks
-from atdex_appview.store.base import DatasetSummary, Put, StoredRecord
-from atdex_appview.store.columns import Values, place_of
+from atdex_appview.store.base import DatasetSummary, StoredRecord
 from atdex_appview.store.lens_checks import LensCheck
+from atdex_appview.store.row_tables import CREATE, CREATE_INDEXES, HEADS, INSERT, ONE_RECORD
 from atdex_lexicons.model import KINDS, Kind
 
 FORMAT = 4
@@ -49,45 +48,6 @@ FORMAT = 4
 
 CACHE_KB = 8_192
 """KB of pages that each connection keeps; the rest is the operating system's to keep."""
-
-COMMON = (
-    "first_seen",
-    "uri",
-    "did",
-    "cid",
-    "rev",
-    "conformance",
-    "indexed_at",
-    "verified",
-    "visible",
-    "json",
-)
-EXTRA: dict[Kind, tuple[str, ...]] = {
-    "dataset": ("schema_uri", "shards", "checksummed"),
-    "schema": ("name", "version"),
-    "lens": ("source", "target", "source_version", "target_version", "declarative"),
-    "label": ("own_dataset", "name", "version", "created"),
-    "verification": ("lens_uri", "lens_cid", "method"),
-}
-INDEXES: dict[Kind, tuple[str, ...]] = {
-    "dataset": (),
-    "schema": (),
-    "lens": (),
-    "label": ("own_dataset",),
-    "verification": ("lens_uri",),
-}
-TYPES = {
-    "first_seen": "INTEGER PRIMARY KEY",
-    "indexed_at": "INTEGER",
-    "verified": "INTEGER",
-    "visible": "INTEGER",
-    "json": "BLOB",
-    "shards": "INTEGER",
-    "checksummed": "INTEGER",
-    "created": "INTEGER",
-    "declarative": "INTEGER",
-}
-"""The others are TEXT."""
 
 WRITTEN = 2_000
 """Rows in one statement when all are made anew."""
@@ -126,26 +86,6 @@ LABELS = 1_000
 does must not make pages slow."""
 
 
-def extras(put: Put) -> Row:
-    """The columns of EXTRA.
-
-    A label is a dataset's where it is its own publisher's: anybody can put any number of labels on
-    what is not theirs.
-    """
-    if put.kind == "label":
-        name, version, dataset_uri = put.values
-        own = isinstance(dataset_uri, str) and dataset_uri.startswith(f"at://{put.did}/")
-        return (dataset_uri if own else None, name, version, put.created_at)
-    return _EXTRAS[put.kind](put.values)
-
-
-_EXTRAS: dict[Kind, Callable[[Values], Row]] = {
-    kind: itemgetter(*(place_of(kind, name) for name in EXTRA[kind]))
-    for kind in KINDS
-    if kind != "label"
-}
-
-
 @contextmanager
 def available() -> Iterator[None]:
     """Turns what SQLite raises into StoreUnavailable."""
@@ -163,8 +103,8 @@ class Rows:
         self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._readers: list[sqlite3.Connection] = []
         self._idle: list[sqlite3.Connection] = []
-        # Rows of `schemas` by URI. Replaced, never emptied: who has begun to read before a change
-        # adds to what nobody looks at any more.
+        # Rows of `schemas` by URI. A change replaces it: who has begun to read before that adds to
+        # what nobody looks at any more.
         self._schemas: dict[str, Row] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -232,7 +172,7 @@ class Rows:
             for kind, uris in changes.gone.items():
                 delete_keys(sql, f"DELETE FROM {kind} WHERE uri IN", uris)
             for kind, rows in changes.come.items():
-                insert_rows(sql, _INSERT[kind], rows)
+                insert_rows(sql, INSERT[kind], rows)
             sql.execute("DELETE FROM doubts")
             sql.execute("DELETE FROM facts")
             sql.execute("INSERT INTO facts VALUES (?)", [number])
@@ -247,18 +187,19 @@ class Rows:
             lens_checks.mark_done(self._writer, None)
             for kind in KINDS:
                 self._writer.execute(f"DROP TABLE IF EXISTS {kind}")
-                self._writer.execute(_CREATE[kind])
+                self._writer.execute(CREATE[kind])
         for kind, rows in kinds.items():
             while part := [row for row, _ in zip(rows, range(WRITTEN), strict=False)]:
                 with self._transaction() as sql:
-                    insert_rows(sql, _INSERT[kind], part)
+                    insert_rows(sql, INSERT[kind], part)
         with available():
-            for statement in _INDEX:
+            for statement in CREATE_INDEXES:
                 self._writer.execute(statement)
         self.apply(RowChanges(), number)
+        self._schemas = {}
 
     def _create(self) -> None:
-        for statement in (*_CREATE.values(), *_INDEX):
+        for statement in (*CREATE.values(), *CREATE_INDEXES):
             self._writer.execute(statement)
         self._writer.execute("CREATE TABLE facts (number INTEGER NOT NULL)")
         self._writer.execute("CREATE TABLE doubts (noted BLOB NOT NULL)")
@@ -290,7 +231,7 @@ class Rows:
     def records(self, kind: Kind, uris: Sequence[str]) -> dict[str, StoredRecord]:
         """The visible ones, by URI."""
         if len(uris) == 1:
-            found = self._read(_ONE_RECORD[kind], uris)
+            found = self._read(ONE_RECORD[kind], uris)
             return {record.uri: record for record in (_record(kind, *row) for row in found)}
         source = f"{kind} WHERE visible AND uri IN"
         return {
@@ -422,7 +363,7 @@ class Rows:
     def _records(self, kind: Kind, source: str, parameters: Sequence[object]) -> list[StoredRecord]:
         """The records of a source, in one row. Their JSON goes beside the rest, as it is."""
         query = (
-            f"SELECT json_group_array(json_array({_HEADS[kind]}, length(json))),"
+            f"SELECT json_group_array(json_array({HEADS[kind]}, length(json))),"
             f" CAST(group_concat(CAST(json AS TEXT), '') AS BLOB) FROM (SELECT * FROM {source})"
         )
         packed, jsons = self._one(query, parameters)
@@ -473,7 +414,7 @@ def _parts(keys: Sequence[str] | Sequence[int], most: int) -> Iterator[tuple[lis
 
 
 def _record(kind: Kind, *row: Any) -> StoredRecord:
-    """Of the columns of `_HEADS` and the JSON."""
+    """Of the columns of `HEADS` and the JSON."""
     first_seen, uri, did, cid, rev, conformance, indexed_at, verified, *more, json = row
     _, _, _, collection, rkey = uri.split("/")
     summary = DatasetSummary(more[0], more[1], bool(more[2])) if kind == "dataset" else None
@@ -492,29 +433,3 @@ def _record(kind: Kind, *row: Any) -> StoredRecord:
         bool(verified),
         summary,
     )
-
-
-_COLUMNS = {kind: ", ".join((*COMMON, *EXTRA[kind])) for kind in KINDS}
-_HEADS = {
-    kind: ", ".join(name for name in (*COMMON, *EXTRA[kind]) if name not in ("visible", "json"))
-    for kind in KINDS
-}
-_ONE_RECORD = {
-    kind: f"SELECT {_HEADS[kind]}, json FROM {kind} WHERE visible AND uri = ?" for kind in KINDS
-}
-_INSERT = {kind: f"INSERT OR REPLACE INTO {kind} ({columns})" for kind, columns in _COLUMNS.items()}
-_CREATE = {
-    kind: f"CREATE TABLE {kind} ("
-    + ", ".join(f"{name} {TYPES.get(name, 'TEXT')}" for name in (*COMMON, *EXTRA[kind]))
-    + ")"
-    for kind in KINDS
-}
-_INDEX = [
-    statement
-    for kind in KINDS
-    for statement in (
-        f"CREATE UNIQUE INDEX {kind}_uri ON {kind} (uri)",
-        f"CREATE INDEX {kind}_did ON {kind} (did, first_seen)",
-        *(f"CREATE INDEX {kind}_{column} ON {kind} ({column})" for column in INDEXES[kind]),
-    )
-]

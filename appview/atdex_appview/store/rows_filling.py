@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import duckdb
 
-from atdex_appview.store.rows import COMMON, EXTRA, Row, RowChanges, Rows
+from atdex_appview.store.row_tables import COMMON, EXTRA
+from atdex_appview.store.rows import Row, RowChanges, Rows
 from atdex_lexicons.datamodel import decode, json_bytes
 from atdex_lexicons.model import KINDS, Kind
 

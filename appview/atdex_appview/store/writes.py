@@ -29,7 +29,8 @@ from atdex_appview.store.base import AccountEvent, Applied, Put, RecordEvent, St
 from atdex_appview.store.columns import TYPED, place_of
 from atdex_appview.store.plan import DELETED, Final, Plan
 from atdex_appview.store.repos import Repo, Repos, counted, holds
-from atdex_appview.store.rows import Row, RowChanges, extras
+from atdex_appview.store.row_tables import extras
+from atdex_appview.store.rows import Row, RowChanges
 from atdex_appview.store.schema import REPO_ARROW, arrow_schema
 from atdex_lexicons.model import KINDS, Kind
 
